@@ -1,0 +1,119 @@
+"""The carrier between data and models, and the legend of shape letters used in every docstring.
+
+===== ==================================================================
+``B`` examples in a batch
+``N`` dense features
+``F`` categorical columns, crosses included
+``M`` fields after embedding (categorical, multi-valued, and dense where a model embeds them)
+``D`` embedding width
+``L`` length of a sequence
+``T`` tasks
+``H`` hidden width
+``K`` cut-off of a ranking metric
+===== ==================================================================
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from torch import Tensor
+
+from crossfield.errors import SchemaError
+from crossfield.schema import ModelSchema
+
+
+@dataclass(frozen=True)
+class Jagged:
+    """Lists of ids of different lengths: row b holds ``values[offsets[b]:offsets[b + 1]]``.
+
+    values [sum of L] int64, offsets [B + 1] int64.
+    """
+
+    values: Tensor
+    offsets: Tensor
+
+    @property
+    def lengths(self) -> Tensor:
+        """Number of ids per row, [B] int64."""
+        return self.offsets[1:] - self.offsets[:-1]
+
+    def select(self, rows: Tensor) -> "Jagged":
+        """The lists of the given rows [B'], in that order."""
+        lengths = self.lengths[rows]
+        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        starts = torch.repeat_interleave(self.offsets[rows] - offsets[:-1], lengths)
+        return Jagged(self.values[starts + torch.arange(len(starts), device=starts.device)], offsets)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of encoded examples.
+
+    dense [B, N] float32, categorical [B, F] int64, sequences {name: Jagged}; labels [B, T] float32 and
+    weights [B] float32 where there are any; groups [B] int64, a stable hash of the raw user (0 without a
+    user column); rows [B] int64, the row's number in its source.
+    """
+
+    dense: Tensor
+    categorical: Tensor
+    sequences: dict[str, Jagged] = field(default_factory=dict)
+    labels: Tensor | None = None
+    weights: Tensor | None = None
+    groups: Tensor | None = None
+    rows: Tensor | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of examples B."""
+        return self.categorical.shape[0]
+
+    def _map(self, tensor: Callable[[Tensor], Tensor], jagged: Callable[[Jagged], Jagged]) -> "Batch":
+        changed: dict[str, object] = {
+            f.name: tensor(value) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)
+        }
+        changed["sequences"] = {name: jagged(value) for name, value in self.sequences.items()}
+        return replace(self, **changed)  # type: ignore[arg-type]  # every value has its field's own type
+
+    def select(self, rows: Tensor) -> "Batch":
+        """The examples at the given positions [B'] int64, in that order."""
+        return self._map(lambda value: value[rows], lambda value: value.select(rows))
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+        return self._map(
+            lambda value: value.to(device, non_blocking=True),
+            lambda value: Jagged(value.values.to(device), value.offsets.to(device)),
+        )
+
+    def check(self, schema: ModelSchema) -> "Batch":
+        """Check shapes and the range of every id once, where a batch is born; returns self.
+
+        Raises SchemaError naming the field, the id and the number of rows its table has.
+        """
+        if self.dense.shape != (self.size, len(schema.dense)):
+            raise SchemaError(f"dense has shape {tuple(self.dense.shape)}, the schema says {len(schema.dense)}")
+        if self.categorical.shape[1] != len(schema.categorical):
+            raise SchemaError(
+                f"categorical has {self.categorical.shape[1]} columns, the schema says {len(schema.categorical)}"
+            )
+        if set(self.sequences) != {one.name for one in schema.sequences}:
+            raise SchemaError(f"sequences are {sorted(self.sequences)}, the schema says {schema.sequences}")
+        if self.size:
+            low, high = self.categorical.amin(0).tolist(), self.categorical.amax(0).tolist()
+            for one, least, most in zip(schema.categorical, low, high, strict=True):
+                _check_range(one.name, least, most, one.num_rows)
+        for one in schema.sequences:
+            values = self.sequences[one.name].values
+            if len(values):
+                _check_range(one.name, int(values.min()), int(values.max()), one.num_rows)
+        return self
+
+
+def _check_range(name: str, least: int, most: int, num_rows: int) -> None:
+    if least < 0 or most >= num_rows:
+        raise SchemaError(f"field {name!r} has id {most if most >= num_rows else least}, its table has {num_rows} rows")
+
+
+for _type in (Jagged, Batch):
+    torch.export.register_dataclass(_type, serialized_type_name=f"crossfield.{_type.__name__}")

@@ -1,0 +1,69 @@
+"""Strict frozen configurations: one doc line under each field, overrides by dotted name, hints on typos."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from crossfield.errors import ConfigError, nearest
+
+
+class Config(BaseModel):
+    """Base of every configuration: frozen, unknown keys refused, fields documented under themselves."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
+    )
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], *, prefix: str = "") -> Self:
+        """Build from plain values, as read from TOML or JSON.
+
+        Raises ConfigError naming the key (with ``prefix``), the value, and the nearest known key.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise ConfigError(_explain(cls, error, prefix)) from None
+
+    def override(self, values: Mapping[str, Any], *, prefix: str = "") -> Self:
+        """A copy with some fields set, checked like any other."""
+        return self.of({**self.model_dump(exclude_unset=True), **values}, prefix=prefix)
+
+
+def parse_value(text: str) -> Any:
+    """The value of ``--set key=VALUE``: TOML where it parses (numbers, lists, booleans), else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(cls: type[Config], error: ValidationError, prefix: str) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    key = f"{prefix}.{name}" if prefix else name
+    if first["type"] == "extra_forbidden":
+        last = str(first["loc"][-1])
+        siblings = _fields_at(cls, first["loc"][:-1])
+        return f"unknown key {key!r}{nearest(last, siblings)}"
+    if first["type"] == "missing":
+        return f"key {key!r} is required and has no default"
+    given = json.dumps(first["input"], default=str)
+    return f"{key} = {given}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def _fields_at(cls: type[Config], path: tuple[int | str, ...]) -> list[str]:
+    current: Any = cls
+    for part in path:
+        annotation = current.model_fields[part].annotation if part in getattr(current, "model_fields", {}) else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        current = annotation
+    return list(current.model_fields)

@@ -1,0 +1,79 @@
+"""What a run can be told about its data: one config, so that flags, recipes and Python say the same words."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from crossfield.config import Config
+from crossfield.schema import Kind
+
+SplitKind = Literal["time", "random", "user", "leave_one_out"]
+
+
+class DataConfig(Config):
+    """The [data] section of a recipe."""
+
+    path: str | None = None
+    """File, folder, glob, or name of a public data set to train on."""
+    valid: str | None = None
+    """File to validate on; without it a part of the training data is split off."""
+    label: str | None = None
+    """Label column, or a condition on one such as rating>=4; without it every row is a positive."""
+    positive: str | float | None = None
+    """The label value that means yes, for labels that are not 0 and 1."""
+    user: str | None = None
+    """Column that names the user."""
+    item: str | None = None
+    """Column that names the item."""
+    time: str | None = None
+    """Column that orders the rows in time; used to split, never as a feature."""
+    weight: str | None = None
+    """Column with the weight of each row."""
+    ignore: tuple[str, ...] = ()
+    """Columns to leave out."""
+    kinds: dict[str, Kind] = Field(default_factory=dict)
+    """Column = kind (dense, categorical, multi, sequence), where the guess is wrong."""
+    separators: dict[str, str] = Field(default_factory=dict)
+    """Column = what separates its values, for multi-valued text such as Action|Comedy."""
+    crosses: tuple[tuple[str, ...], ...] = ()
+    """Features to AND with each other, for wide parts and logistic regression: [["user", "genre"], ...]."""
+    embed_crosses: bool = False
+    """Give crosses an embedding as well."""
+    columns: tuple[str, ...] | None = None
+    """Column names, for text files without a header."""
+    header: bool | None = None
+    """Whether text files start with a header; guessed when not given."""
+    separator: str | None = None
+    """What separates the columns of text files; guessed when not given."""
+    missing: tuple[str, ...] = ("",)
+    """Texts that mean "no value", beside the empty one: ["?", "NA"]."""
+    split: SplitKind | None = None
+    """How to split off validation and test rows: by time where there is a time column, else at random."""
+    sizes: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Shares of training, validation and test rows when splitting."""
+    negative_rate: float = Field(1.0, gt=0, le=1)
+    """Share of the negative training rows to keep; scores are corrected for it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataConfig":
+        if self.positive is not None and self.label is None:
+            raise ValueError("positive needs a label column")
+        if min(self.sizes) < 0 or abs(sum(self.sizes) - 1) > 1e-6:
+            raise ValueError(f"sizes must be shares that add up to 1, not {self.sizes}")
+        return self
+
+    def columns_of(self) -> dict[str, Any]:
+        """The arguments of ``load`` that this section holds."""
+        names = (
+            "label",
+            "positive",
+            "user",
+            "item",
+            "time",
+            "weight",
+            "ignore",
+            "kinds",
+            "separators",
+            "crosses",
+        )
+        return {name: getattr(self, name) for name in names}

@@ -1,0 +1,45 @@
+"""One class per kind of user mistake; each message says what was wrong, the value, and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class CrossfieldError(Exception):
+    """Base of every error a user can cause; the command line prints it in one line and exits with 1."""
+
+
+class DataError(CrossfieldError):
+    """A file is missing, empty or unreadable, or a value in it cannot be used."""
+
+
+class SchemaError(CrossfieldError):
+    """A column or role is missing, or has another kind than the schema says."""
+
+
+class ConfigError(CrossfieldError):
+    """A recipe, flag or argument names something that does not exist or holds an impossible value."""
+
+
+class CorruptError(CrossfieldError):
+    """A file Crossfield wrote is truncated, changed, or belongs to something else."""
+
+
+class RunError(CrossfieldError):
+    """A run directory is in use, already there, or not a run."""
+
+
+class MissingExtraError(CrossfieldError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; install it with: pip install 'crossfield[{extra}]'")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint that names the closest known name, or lists what there is.
+
+    Returns text to append to an error message, starting with "; ".
+    """
+    names = list(known)
+    close = get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names) or 'none'}"

@@ -1,0 +1,160 @@
+"""Files that can be trusted: atomic writes, checksummed manifests, run locks, paths that stay inside a folder."""
+
+import fcntl
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from crossfield.errors import CorruptError, RunError
+
+MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place, synced to disk, when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all, keys in the given order, a newline at the end."""
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; raises CorruptError naming the file where it is not JSON or not there."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise CorruptError(f"{path} is missing") from None
+    except ValueError as error:
+        raise CorruptError(f"{path} is not JSON: {error}") from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def confined(folder: Path, name: str) -> Path:
+    """The path of ``name`` inside ``folder``; raises CorruptError where it would leave the folder."""
+    path = folder / name
+    if Path(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
+        raise CorruptError(f"{name!r} leads out of {folder}")
+    return path
+
+
+def write_manifest(folder: Path, kind: str, *, names: Sequence[str], about: Mapping[str, Any]) -> None:
+    """Seal a folder: size and checksum of every named file, what the folder is, and a checksum of all that."""
+    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in names}
+    content = {"kind": kind, "format_version": FORMAT_VERSION, "about": dict(about), "files": files}
+    write_json(folder / MANIFEST, {**content, "sha256": _digest(content)})
+
+
+def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
+    """Check a sealed folder and return what it says about itself.
+
+    Raises CorruptError naming the file that is missing, truncated or changed, or what the folder is instead.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise CorruptError(f"{folder} is not a Crossfield {kind}: it has no {MANIFEST}")
+    content = read_json(folder / MANIFEST)
+    if not isinstance(content, dict) or content.pop("sha256", None) != _digest(content):
+        raise CorruptError(f"{folder / MANIFEST} was changed or cut after it was written")
+    if content.get("kind") != kind:
+        raise CorruptError(f"{folder} is a Crossfield {content.get('kind')}, not a {kind}")
+    if content.get("format_version", 0) > FORMAT_VERSION:
+        raise CorruptError(f"{folder} was written by a newer Crossfield (format {content['format_version']}); upgrade")
+    for name, expected in content["files"].items():
+        path = confined(folder, name)
+        if not path.is_file():
+            raise CorruptError(f"{path} is missing")
+        if path.stat().st_size != expected["bytes"]:
+            raise CorruptError(f"{path} has {path.stat().st_size} bytes instead of {expected['bytes']}")
+        if sha256_of(path) != expected["sha256"]:
+            raise CorruptError(f"{path} was changed after it was written (its checksum differs)")
+    about: dict[str, Any] = content["about"]
+    return about
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one JSON line that carries its own checksum (``crc``)."""
+    text = json.dumps(record, ensure_ascii=False)
+    with path.open("a") as file:
+        file.write(json.dumps({**record, "crc": zlib.crc32(text.encode())}, ensure_ascii=False) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read what ``append_line`` wrote; an unfinished last line, left by a kill, is dropped.
+
+    Raises CorruptError naming the line whose checksum differs.
+    """
+    records = []
+    lines = path.read_text().splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        if number == len(lines) and not line.endswith("\n"):
+            break
+        try:
+            record = json.loads(line)
+            crc = record.pop("crc")
+        except (ValueError, KeyError, AttributeError):
+            raise CorruptError(f"{path}, line {number}: not a record") from None
+        if crc != zlib.crc32(json.dumps(record, ensure_ascii=False).encode()):
+            raise CorruptError(f"{path}, line {number}: was changed after it was written")
+        records.append(record)
+    return records
+
+
+class RunLock:
+    """Keeps a second process out of a run directory; the lock dies with the process that holds it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / ".lock"
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise RunError(f"{self._path.parent} is in use by another process; wait for it or choose another") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

@@ -1,0 +1,1 @@
+"""The bricks models are built from: one idea a file."""

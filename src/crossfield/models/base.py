@@ -1,0 +1,63 @@
+"""The contract of every model: a schema and a config in, logits out. No sigmoid, loss, optimiser or file here."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from crossfield.batch import Batch
+from crossfield.config import Config
+from crossfield.schema import ModelSchema
+
+
+class ModelConfig(Config):
+    """What every trained model can be told."""
+
+    embedding_dim: int = Field(16, ge=1)
+    """Width D of the embeddings."""
+    embedding_std: float = Field(0.01, ge=0)
+    """Embeddings start from N(0, embedding_std^2); the published CTR tables use 1e-4."""
+
+
+class Model(nn.Module):
+    """A model is built from a ModelSchema and its config: ``forward(batch)`` gives logits [B, T] float32.
+
+    Construction raises SchemaError where the schema lacks what the model needs (a user, an item, two fields).
+    """
+
+    config_type: ClassVar[type[ModelConfig]]
+
+    def __init__(self, schema: ModelSchema, config: Any) -> None:
+        super().__init__()
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits [B, T] float32."""
+        raise TypeError(f"{type(self).__name__} does not define forward")
+
+
+class Solved(Model):
+    """A model that is solved from counts in one pass instead of trained by gradients: popularity, iALS, EASE."""
+
+    def solve(self, interactions: "Interactions") -> None:
+        """Set the weights from what users did; called once instead of the training loop."""
+        raise TypeError(f"{type(self).__name__} does not define solve")
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Who met which item, as encoded ids: users [n] int64, items [n] int64, labels [n] float32, weights [n] float32."""
+
+    users: Tensor
+    items: Tensor
+    labels: Tensor
+    weights: Tensor
+
+
+@runtime_checkable
+class HasParameterRoles(Protocol):
+    """A model whose parts have optimisers of their own (Wide & Deep)."""
+
+    def parameter_roles(self) -> dict[str, list[nn.Parameter]]:
+        """Role -> parameters; every parameter in exactly one role."""
+        ...

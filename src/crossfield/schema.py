@@ -1,0 +1,189 @@
+"""What the columns mean (FeatureSchema, before encoding) and what the model sees (ModelSchema, after it)."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Self
+
+from crossfield.errors import SchemaError, nearest
+
+
+class Kind(StrEnum):
+    """What a feature is."""
+
+    DENSE = "dense"
+    """A number whose size means something."""
+    CATEGORICAL = "categorical"
+    """One id per row."""
+    MULTI = "multi"
+    """Several ids per row, order without meaning: genres, tags."""
+    SEQUENCE = "sequence"
+    """Several ids per row, oldest first: a history."""
+    CROSS = "cross"
+    """The AND of two or more other features."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One feature: a column, or a cross of columns."""
+
+    name: str
+    kind: Kind
+    reason: str = ""
+    """Why the kind was guessed, or that it was given; not part of the fingerprint."""
+    separator: str | None = None
+    """What splits a string column into its values; None where the column holds lists."""
+    of: tuple[str, ...] = ()
+    """The features a cross is made of."""
+    embed: bool = False
+    """Whether a cross is embedded as well; by default it feeds the wide part and logistic regression only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Which rows are positives: ``column OPERATOR value``."""
+
+    column: str
+    operator: str = "=="
+    """One of ``==``, ``>=``, ``>``, ``<=``, ``<``."""
+    value: str | float | None = None
+    """What a positive is compared with; None means the column already holds 0 and 1."""
+
+    def __str__(self) -> str:
+        return self.column if self.value is None else f"{self.column}{self.operator}{self.value}"
+
+
+@dataclass(frozen=True)
+class FeatureSchema:
+    """The meaning of every column: features in model order, and roles. Knows no data, no files, no sizes."""
+
+    features: tuple[Feature, ...]
+    label: Label | None = None
+    user: str | None = None
+    item: str | None = None
+    time: str | None = None
+    weight: str | None = None
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    """Column -> why it is not used."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The raw columns a prediction needs, in order; a cross has none of its own."""
+        return tuple(one.name for one in self.features if one.kind is not Kind.CROSS)
+
+    @property
+    def role_columns(self) -> dict[str, str]:
+        """Role -> column, for the roles that are set."""
+        roles = {"user": self.user, "item": self.item, "time": self.time, "weight": self.weight}
+        named = {role: column for role, column in roles.items() if column is not None}
+        return {"label": self.label.column, **named} if self.label else named
+
+    def __getitem__(self, name: str) -> Feature:
+        for one in self.features:
+            if one.name == name:
+                return one
+        raise SchemaError(f"no feature {name!r}{nearest(name, [one.name for one in self.features])}")
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the features' names, kinds and order, and of the roles; reasons do not count."""
+        plain = [{k: v for k, v in asdict(one).items() if k != "reason"} for one in self.features]
+        text = json.dumps([plain, self.role_columns, str(self.label)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def with_features(self, features: Iterable[Feature]) -> Self:
+        """The same roles with other features."""
+        return replace(self, features=tuple(features))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for schema.json, with the fingerprint."""
+        return {**asdict(self), "ignored": dict(self.ignored), "fingerprint": self.fingerprint}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The schema that ``to_json`` wrote.
+
+        Raises SchemaError where a key is unknown or missing, a kind does not exist, or the fingerprint differs.
+        """
+        try:
+            rest = {key: value for key, value in values.items() if key not in ("features", "label", "fingerprint")}
+            features = tuple(
+                Feature(**{**one, "kind": Kind(one["kind"]), "of": tuple(one.get("of", ()))})
+                for one in values["features"]
+            )
+            label = Label(**values["label"]) if values.get("label") else None
+            schema = cls(features=features, label=label, **rest)
+        except (TypeError, KeyError, ValueError) as error:
+            raise SchemaError(f"not a schema: {error}; write one with Dataset.schema.to_json()") from None
+        if values.get("fingerprint", schema.fingerprint) != schema.fingerprint:
+            raise SchemaError("the schema was changed after its fingerprint was taken; remove the key to accept it")
+        return schema
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One id field as a model sees it."""
+
+    name: str
+    num_rows: int
+    """Rows of its embedding table, missing (0) and unseen (1) included."""
+    kind: Kind = Kind.CATEGORICAL
+    embed: bool = True
+    """False for crosses that only feed a wide part or logistic regression."""
+
+
+@dataclass(frozen=True)
+class ModelSchema:
+    """Tensor order and table sizes, made by ``Encoder.fit``: all a model may know about the data."""
+
+    dense: tuple[str, ...] = ()
+    categorical: tuple[Field, ...] = ()
+    sequences: tuple[Field, ...] = ()
+    user: str | None = None
+    """Name of the categorical field that holds the user."""
+    item: str | None = None
+    """Name of the categorical field that holds the item."""
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """All id fields: categorical, then sequences."""
+        return self.categorical + self.sequences
+
+    @property
+    def embedded(self) -> tuple[Field, ...]:
+        """The id fields that get an embedding."""
+        return tuple(one for one in self.fields if one.embed)
+
+    def position(self, role: str) -> int:
+        """Column of the user or item id in ``Batch.categorical``.
+
+        Raises SchemaError where the role is not set.
+        """
+        name = {"user": self.user, "item": self.item}[role]
+        if name is None:
+            raise SchemaError(f"this model needs a {role} column; name it with {role}=... or --{role} COLUMN")
+        return [one.name for one in self.categorical].index(name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The schema that ``to_json`` wrote; raises SchemaError where it is not one."""
+
+        def read(fields: Sequence[Mapping[str, Any]]) -> tuple[Field, ...]:
+            return tuple(Field(**{**one, "kind": Kind(one["kind"])}) for one in fields)
+
+        try:
+            return cls(
+                dense=tuple(values["dense"]),
+                categorical=read(values["categorical"]),
+                sequences=read(values["sequences"]),
+                user=values["user"],
+                item=values["item"],
+            )
+        except (TypeError, KeyError, ValueError) as error:
+            raise SchemaError(f"not a model schema: {error}") from None

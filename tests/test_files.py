@@ -1,0 +1,133 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crossfield.errors import CorruptError, RunError
+from crossfield.files import (
+    RunLock,
+    append_line,
+    atomic_path,
+    confined,
+    read_json,
+    read_lines,
+    read_manifest,
+    sha256_of,
+    write_bytes,
+    write_json,
+    write_manifest,
+)
+
+
+def seal(folder: Path) -> Path:
+    write_bytes(folder / "a.bin", b"hello")
+    write_bytes(folder / "sub" / "b.bin", b"world")
+    write_manifest(folder, "store", names=["a.bin", "sub/b.bin"], about={"rows": 2})
+    return folder
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_bytes(path, b"old")
+    with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_sha256_of_a_known_text(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "abc", b"abc")
+    assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_json_round_trip_and_its_errors(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"é": [1, 2.5, None]})
+    assert read_json(tmp_path / "a.json") == {"é": [1, 2.5, None]}
+    write_bytes(tmp_path / "b.json", b"{")
+    with pytest.raises(CorruptError, match=r"b\.json is not JSON"):
+        read_json(tmp_path / "b.json")
+    with pytest.raises(CorruptError, match=r"c\.json is missing"):
+        read_json(tmp_path / "c.json")
+
+
+def test_manifest_returns_what_it_was_told(tmp_path: Path) -> None:
+    assert read_manifest(seal(tmp_path), "store") == {"rows": 2}
+
+
+@pytest.mark.parametrize("name", ["a.bin", "sub/b.bin"])
+def test_every_single_bit_flip_is_found(tmp_path: Path, name: str) -> None:
+    content = (seal(tmp_path) / name).read_bytes()
+    for bit in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        (tmp_path / name).write_bytes(changed)
+        with pytest.raises(CorruptError, match="changed after it was written"):
+            read_manifest(tmp_path, "store")
+
+
+def test_every_byte_of_the_manifest_counts(tmp_path: Path) -> None:
+    path = seal(tmp_path) / "manifest.json"
+    content = path.read_bytes()
+    for position in range(len(content)):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+        if json_or_none(path) == json.loads(content):
+            continue  # a space became another white space: the same JSON
+        with pytest.raises(CorruptError):
+            read_manifest(tmp_path, "store")
+
+
+def json_or_none(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError:
+        return None
+
+
+def test_manifest_names_what_is_missing_truncated_or_foreign(tmp_path: Path) -> None:
+    seal(tmp_path)
+    with pytest.raises(CorruptError, match="is a Crossfield store, not a run"):
+        read_manifest(tmp_path, "run")
+    (tmp_path / "a.bin").write_bytes(b"hell")
+    with pytest.raises(CorruptError, match="4 bytes instead of 5"):
+        read_manifest(tmp_path, "store")
+    (tmp_path / "a.bin").unlink()
+    with pytest.raises(CorruptError, match=r"a\.bin is missing"):
+        read_manifest(tmp_path, "store")
+    with pytest.raises(CorruptError, match="not a Crossfield store"):
+        read_manifest(tmp_path / "sub", "store")
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x"])
+def test_paths_stay_inside(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CorruptError, match="leads out of"):
+        confined(tmp_path, name)
+
+
+def test_lines_round_trip_and_forgive_only_a_cut_end(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    append_line(path, {"step": 1, "name": "ü"})
+    append_line(path, {"step": 2})
+    assert read_lines(path) == [{"step": 1, "name": "ü"}, {"step": 2}]
+    with path.open("a") as file:
+        file.write('{"step": 3, "cr')
+    assert len(read_lines(path)) == 2
+    path.write_text(path.read_text().replace('"step": 1', '"step": 7'))
+    with pytest.raises(CorruptError, match="line 1"):
+        read_lines(path)
+
+
+def test_a_lock_keeps_others_out_and_dies_with_its_process(tmp_path: Path) -> None:
+    code = (
+        f"from crossfield.files import RunLock; from pathlib import Path; RunLock(Path({str(tmp_path)!r})).__enter__()"
+    )
+    with RunLock(tmp_path):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert "in use by another process" in done.stderr
+        with pytest.raises(RunError):
+            RunLock(tmp_path).__enter__()
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    with RunLock(tmp_path):
+        pass
