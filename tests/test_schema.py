@@ -68,7 +68,9 @@ def test_unknown_feature_is_named_with_the_nearest() -> None:
 
 def test_positions_and_embedded_fields() -> None:
     assert MODEL.position("item") == 1
-    with pytest.raises(SchemaError, match="needs a user column"):
+    with pytest.raises(SchemaError, match="needs the user: name its column"):
         MODEL.position("user")
+    with pytest.raises(SchemaError, match="holds several ids per row"):
+        replace(MODEL, user="genres").position("user")
     assert [one.name for one in MODEL.embedded] == ["user", "film", "genres"]
     assert str(SCHEMA.label) == "rating>=4"

@@ -159,12 +159,15 @@ class ModelSchema:
     def position(self, role: str) -> int:
         """Column of the user or item id in ``Batch.categorical``.
 
-        Raises SchemaError where the role is not set.
+        Raises SchemaError where the role is not set, or its column holds several ids per row.
         """
         name = {"user": self.user, "item": self.item}[role]
         if name is None:
-            raise SchemaError(f"this model needs a {role} column; name it with {role}=... or --{role} COLUMN")
-        return [one.name for one in self.categorical].index(name)
+            raise SchemaError(f"this model needs the {role}: name its column with {role}=... or --{role} COLUMN")
+        for position, one in enumerate(self.categorical):
+            if one.name == name:
+                return position
+        raise SchemaError(f"the {role} column {name!r} holds several ids per row; name one that holds a single id")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -1,7 +1,7 @@
 """The contract of every model: a schema and a config in, logits out. No sigmoid, loss, optimiser or file here."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -10,14 +10,36 @@ from crossfield.batch import Batch
 from crossfield.config import Config
 from crossfield.schema import ModelSchema
 
+Width = Annotated[int, Field(ge=1)]
+
 
 class ModelConfig(Config):
-    """What every trained model can be told."""
+    """What a model can be told; every model has a config of its own, some of them empty."""
 
-    embedding_dim: int = Field(16, ge=1)
+
+class EmbeddingConfig(ModelConfig):
+    """What every model with embeddings can be told."""
+
+    embedding_dim: Width = 16
     """Width D of the embeddings."""
     embedding_std: float = Field(0.01, ge=0)
     """Embeddings start from N(0, embedding_std^2); the published CTR tables use 1e-4."""
+
+
+class HiddenConfig(EmbeddingConfig):
+    """What every model with an MLP can be told about its hidden layers."""
+
+    batch_norm: bool = False
+    """Batch normalisation in every hidden layer, between the linear map and the activation."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of each hidden layer's outputs that is dropped in training."""
+
+
+class DeepConfig(HiddenConfig):
+    """What every model with a deep part, an MLP over the embeddings, can be told."""
+
+    deep: tuple[Width, ...] = Field((400, 400, 400), min_length=1)
+    """Widths of the deep part's hidden layers; three of 400 is what most CTR papers and tables use."""
 
 
 class Model(nn.Module):
@@ -30,6 +52,7 @@ class Model(nn.Module):
 
     def __init__(self, schema: ModelSchema, config: Any) -> None:
         super().__init__()
+        self.schema, self.config = schema, config
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B, T] float32."""

@@ -1,0 +1,48 @@
+import pytest
+import torch
+from torch import nn
+from torch.autograd import gradcheck
+
+from crossfield.layers.linear import Linear
+from crossfield.layers.mlp import MLP
+from crossfield.layers.norm import BatchNorm
+
+
+def test_a_hidden_layer_is_linear_norm_activation_dropout() -> None:
+    layers = list(MLP(3, [5, 2], batch_norm=True, dropout=0.1))
+    assert [type(one) for one in layers] == [Linear, BatchNorm, nn.ReLU, nn.Dropout] * 2
+
+
+def test_output_is_the_nested_formula() -> None:
+    mlp = MLP(3, [4, 2]).double()
+    first, second = (value.tolist() for name, value in mlp.named_parameters() if name.endswith("weight"))
+    x = torch.randn(5, 3, dtype=torch.float64)
+    for row, output in zip(x.tolist(), mlp(x), strict=True):
+        h_1 = [max(0.0, sum(w * value for w, value in zip(ws, row, strict=True))) for ws in first]
+        h_2 = [max(0.0, sum(w * value for w, value in zip(ws, h_1, strict=True))) for ws in second]
+        assert output.tolist() == pytest.approx(h_2, abs=1e-12)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_gradient(batch_norm: bool) -> None:
+    torch.manual_seed(0)
+    mlp = MLP(3, [4, 2], batch_norm=batch_norm, activation="tanh").double()
+    assert gradcheck(mlp, (torch.randn(5, 3, dtype=torch.float64, requires_grad=True),))
+
+
+def test_no_hidden_layer_is_the_identity() -> None:
+    mlp, x = MLP(3, []), torch.randn(2, 3)
+    assert mlp(x) is x and mlp.output_dim == 3
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_small_batches(size: int) -> None:
+    mlp = MLP(3, [4, 2], batch_norm=True, dropout=0.5)
+    assert mlp(torch.randn(size, 3)).shape == (size, mlp.output_dim) == (size, 2)
+
+
+def test_dropout_works_in_training_only() -> None:
+    torch.manual_seed(0)
+    mlp, x = MLP(3, [1000], dropout=0.4, activation="sigmoid"), torch.ones(1, 3)
+    assert (mlp(x) == 0).float().mean().item() == pytest.approx(0.4, abs=0.05)
+    assert (mlp.eval()(x) > 0).all()
