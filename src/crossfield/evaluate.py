@@ -1,0 +1,403 @@
+"""Predict over batches, report click metrics by slice, rank candidates or the whole catalogue, recommend."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from crossfield import metrics
+from crossfield.batch import Batch
+from crossfield.data.vocabulary import FIRST, MISSING
+from crossfield.errors import ConfigError, DataError
+from crossfield.metrics import Ids, Mask, Ranks, Statistic, Ties, Vector, weighted_mean
+from crossfield.models.base import Model
+
+RARE_BELOW = 10
+"""An id with fewer training rows than this is rare."""
+PAIRS_PER_PASS = 65_536
+"""Pairs that go through a model at once."""
+
+
+class PairSource(Protocol):
+    """What ranking needs to know of the training rows; ``data.entities.Entities`` is one."""
+
+    @property
+    def items(self) -> NDArray[Any]:
+        """Ids of the items that training saw, rising: the catalogue."""
+        ...
+
+    def seen(self, user_id: int) -> NDArray[Any]:
+        """Those of them that the user met in training."""
+        ...
+
+    def pair_batch(self, user_ids: Ids, item_ids: Ids) -> Batch:
+        """One row per user and item, [n] each, as the model takes it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Scores of rows and what belongs to them: all [n], in the order of the batches; None where batches had none."""
+
+    logits: Vector
+    labels: Vector | None = None
+    weights: Vector | None = None
+    groups: Ids | None = None
+    rows: Ids | None = None
+
+
+def predict(model: Model, batches: Iterable[Batch], *, device: torch.device | str | None = None) -> Predictions:
+    """Score batches in fp32 without gradients, on the model's own device unless one is named.
+
+    The model is in evaluation mode meanwhile; each of its modules gets its mode back, after an error too. Of a
+    model with several tasks it is the first.
+    """
+    names = ("logits", "labels", "weights", "groups", "rows")
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    target = torch.device(device) if device is not None else _device(model)
+    with _evaluation_mode(model):
+        for batch in batches:
+            parts["logits"].append(_logits(model, batch.to(target)))
+            for name, value in _row_values(batch).items():
+                parts[name].append(value.cpu().numpy())
+    joined = {name: np.concatenate(some) for name, some in parts.items() if some}
+    floats = {name: joined[name].astype(np.float64) for name in names[:3] if name in joined}
+    whole = {name: joined[name] for name in names[3:] if name in joined}
+    return Predictions(**{"logits": np.empty(0), **floats, **whole})
+
+
+def _row_values(batch: Batch) -> dict[str, Tensor]:
+    labels = None if batch.labels is None else batch.labels[:, 0]
+    values = {"labels": labels, "weights": batch.weights, "groups": batch.groups, "rows": batch.rows}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _device(model: Model) -> torch.device:
+    first = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+@contextmanager
+def _evaluation_mode(model: Model) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _logits(model: Model, batch: Batch) -> NDArray[np.float32]:
+    # Inference mode covers the forward pass only: what a reader allocates while it is asked for the next batch must
+    # stay usable in training.
+    with torch.inference_mode(), torch.autocast(batch.categorical.device.type, enabled=False):
+        logits: NDArray[np.float32] = model(batch)[:, 0].float().cpu().numpy()
+    return logits
+
+
+# Clicks
+
+
+def click_report(
+    predictions: Predictions,
+    *,
+    slices: Mapping[str, Mask] | None = None,
+    train_rate: float | None = None,
+    intervals: bool = True,
+) -> dict[str, Any]:
+    """Click metrics of labelled predictions, and of every slice of them, ready for JSON (undefined is None).
+
+    ``gauc`` is there where rows have users. NE divides by the entropy of ``ne_base_rate``, the positives' rate of the
+    very rows it is about; ``train_rate`` stands beside it for comparison. ``intervals`` holds 95% bootstrap
+    intervals, over users where there are users; ECE has none, since drawing rows again raises it.
+
+    Raises DataError where the predictions have no labels.
+    """
+    report = _click_metrics(predictions, intervals)
+    report["train_rate"] = train_rate
+    if slices:
+        report["slices"] = {
+            name: _click_metrics(_select(predictions, mask), intervals) for name, mask in slices.items()
+        }
+    return report
+
+
+def _select(predictions: Predictions, mask: Mask) -> Predictions:
+    return Predictions(**{name: value[mask] for name, value in vars(predictions).items() if value is not None})
+
+
+def _labels(predictions: Predictions) -> Vector:
+    if predictions.labels is None:
+        raise DataError("these rows have no labels, so there is nothing to compare with; name the label column")
+    return predictions.labels
+
+
+def _click_metrics(predictions: Predictions, intervals: bool) -> dict[str, Any]:
+    labels, weights = _labels(predictions), predictions.weights
+    full = np.ones(len(labels)) if weights is None else weights
+    rate = _plain(weighted_mean(labels, full))
+    statistics = _click_statistics(predictions)
+    report: dict[str, Any] = {"n": len(labels), "positives": int((labels > 0).sum()), "rate": rate}
+    report.update({name: _plain(statistic(full)) for name, statistic in statistics.items()})
+    report["ne_base_rate"] = rate
+    report["ece"] = _plain(metrics.expected_calibration_error(labels, predictions.logits, full))
+    if intervals:
+        groups = np.zeros(len(labels), np.int64) if predictions.groups is None else predictions.groups
+        report["intervals"] = _intervals(statistics, _owners(groups, groups == 0), weights)
+    return report
+
+
+def _click_statistics(predictions: Predictions) -> dict[str, Statistic]:
+    """Metrics as functions of row weights: sorting, losses and probabilities are done once for all draws."""
+    labels, logits, groups = _labels(predictions), predictions.logits, predictions.groups
+    rows = metrics.ScoredRows(labels, logits)
+    of_users: dict[str, Statistic] = {}
+    if groups is not None and groups.any():
+        order, has_user = metrics.ScoreOrder(labels, logits, groups), groups != 0
+        of_users["gauc"] = lambda weights: order.auc(weights * has_user)
+    return {
+        "auc": metrics.ScoreOrder(labels, logits).auc,
+        **of_users,
+        "log_loss": rows.log_loss,
+        "ne": rows.normalized_entropy,
+        "calibration": rows.calibration_ratio,
+    }
+
+
+def _owners(groups: Ids, is_nobody: Mask) -> Ids:
+    """Who is drawn again as a whole: the user, or the row itself where it has none or nobody in particular."""
+    owners = np.unique(groups, return_inverse=True)[1] + len(groups)
+    return np.where(is_nobody, np.arange(len(groups)), owners)
+
+
+def _intervals(
+    statistics: Mapping[str, Statistic], owners: Ids, weights: Vector | None = None
+) -> dict[str, list[float | None]]:
+    drawn = {
+        name: metrics.bootstrap(statistic, len(owners), groups=owners, weights=weights)
+        for name, statistic in statistics.items()
+    }
+    return {name: [_plain(low), _plain(high)] for name, (low, high) in drawn.items()}
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def id_slices(role: str, ids: ArrayLike, train_counts: ArrayLike) -> dict[str, Mask]:
+    """Masks [n] of rows by how well their user or item is known: ``role:seen``, ``role:rare`` and ``role:new``.
+
+    ids [n] encoded; train_counts [table rows] training rows of each id. New is an unseen id, rare one of fewer than 10
+    training rows. Every row is in exactly one; rows without an id, where there are any, are ``role:missing``.
+    """
+    ids, counts = np.asarray(ids), np.asarray(train_counts)
+    is_missing = ids == MISSING
+    is_new = ~is_missing & ((ids < FIRST) | (counts[ids] == 0))
+    is_rare = ~is_missing & ~is_new & (counts[ids] < RARE_BELOW)
+    masks = {"seen": ~(is_missing | is_new | is_rare), "rare": is_rare, "new": is_new}
+    if is_missing.any():
+        masks["missing"] = is_missing
+    return {f"{role}:{name}": mask for name, mask in masks.items()}
+
+
+# Ranked lists
+
+
+def rank_candidates(
+    model: Model,
+    entities: PairSource,
+    users: ArrayLike,
+    positives: ArrayLike,
+    negatives: ArrayLike,
+    *,
+    ks: Sequence[int] = (10,),
+    ties: Ties = "expected",
+    merge_duplicates: bool = False,
+) -> dict[str, Any]:
+    """Rank each held-out item among its negatives: HR@K, NDCG@K, MRR with intervals over users, ready for JSON.
+
+    users [n], positives [n], negatives [n, m], encoded ids. A negative that is the held-out item itself does not
+    compete with itself: it is left out and counted in ``self_negatives``. A negative that was drawn twice counts
+    twice, unless ``merge_duplicates``. ``ties="best"`` gives the target the best rank among equal scores, as old
+    papers did; a constant scorer then has HR@K = 1.
+    """
+    users, positives, negatives = (np.asarray(one, np.int64) for one in (users, positives, negatives))
+    _check_cutoffs(ks)
+    # Different items may share the unseen id: they tie, but they are not the same.
+    is_self = (negatives == positives[:, None]) & (negatives >= FIRST)
+    counted = ~is_self & (_is_first(negatives) | (negatives < FIRST)) if merge_duplicates else ~is_self
+    items = np.column_stack([positives, negatives])
+    scores = _score_pairs(model, entities, np.repeat(users, items.shape[1]), items.reshape(-1)).reshape(items.shape)
+    ranks = metrics.rank_among_negatives(scores[:, 0], scores[:, 1:], counted=counted, ties=ties)
+    return {
+        "n": len(users),
+        "candidates": _plain(weighted_mean(counted.sum(1) + 1)),
+        "ties": ties,
+        "merge_duplicates": merge_duplicates,
+        "self_negatives": int(is_self.sum()),
+        **_rank_metrics(ranks, users, ks, single=True),
+    }
+
+
+def _is_first(items: Ids) -> Mask:
+    """Whether an entry [n, m] is the first of its value in its row."""
+    order = np.argsort(items, axis=1, kind="stable")
+    ordered = np.take_along_axis(items, order, axis=1)
+    is_new = np.ones(items.shape, dtype=bool)
+    is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    is_first = np.empty(items.shape, dtype=bool)
+    np.put_along_axis(is_first, order, is_new, axis=1)
+    return is_first
+
+
+def _check_cutoffs(ks: Sequence[int]) -> None:
+    if not ks or min(ks) < 1:
+        raise ConfigError(f"cut-offs are {list(ks)}; give at least one, each 1 or more, such as 10")
+
+
+def _score_pairs(model: Model, entities: PairSource, users: Ids, items: Ids) -> NDArray[np.float32]:
+    """Logits of users [n] with items [n], some at a time."""
+    scores, device = np.empty(len(users), np.float32), _device(model)
+    with _evaluation_mode(model):
+        for start in range(0, len(users), PAIRS_PER_PASS):
+            part = slice(start, start + PAIRS_PER_PASS)
+            scores[part] = _logits(model, entities.pair_batch(users[part], items[part]).to(device))
+    return scores
+
+
+def _rank_metrics(ranks: Ranks, users: Ids, ks: Sequence[int], *, single: bool) -> dict[str, Any]:
+    """Means over lists, and their intervals; with one target per list recall is the hit rate and left out."""
+    families = {"hr": metrics.hit_rate, "ndcg": metrics.ndcg} | ({} if single else {"recall": metrics.recall})
+    values = {f"{name}@{k}": family(ranks, k) for name, family in families.items() for k in ks}
+    values["mrr"] = metrics.reciprocal_rank(ranks)
+    means = {name: _mean_of(one) for name, one in values.items()}
+    report: dict[str, Any] = {name: _plain(mean(np.ones(len(users)))) for name, mean in means.items()}
+    return {**report, "intervals": _intervals(means, _owners(users, users < FIRST))}
+
+
+def _mean_of(values: Vector) -> Statistic:
+    return lambda weights: weighted_mean(values, weights)
+
+
+def rank_catalogue(
+    model: Model,
+    entities: PairSource,
+    targets: Mapping[int, ArrayLike],
+    *,
+    ks: Sequence[int] = (10,),
+    block: int = 1 << 20,
+) -> dict[str, Any]:
+    """Rank every item a user has not met in training: HR@K, Recall@K, NDCG@K, MRR, intervals, ready for JSON.
+
+    targets: user id -> held-out item ids, encoded. Users that training did not see share one id and cannot be told
+    apart: their targets are left out and counted in ``new_user_targets``. A target that its user met in training is
+    no candidate: it is left out too and counted in ``seen_targets``. A target that training did not see cannot be
+    found: it counts as missed, and in ``new_targets``. ``n`` users are left; ``block`` scores are held at a time.
+    """
+    _check_cutoffs(ks)
+    wanted = {user: _distinct(np.asarray(items, np.int64)) for user, items in targets.items() if user >= FIRST}
+    unmet = {user: items[~np.isin(items, entities.seen(user))] for user, items in wanted.items()}
+    kept = {user: items for user, items in unmet.items() if len(items)}
+    users = np.fromiter(kept, np.int64, len(kept))
+    lists = np.repeat(np.arange(len(users)), [len(items) for items in kept.values()])
+    items = np.concatenate([np.empty(0, np.int64), *kept.values()])
+    ranks, num_candidates = _rank_in_catalogue(model, entities, users, lists, items, block=block)
+    return {
+        "n": len(users),
+        "targets": len(items),
+        "candidates": _plain(weighted_mean(num_candidates)),
+        "ties": "expected",
+        "seen_targets": sum(map(len, wanted.values())) - len(items),
+        "new_targets": int(np.isinf(ranks.better).sum()),
+        "new_user_targets": sum(np.size(items) for user, items in targets.items() if user < FIRST),
+        **_rank_metrics(ranks, users, ks, single=False),
+    }
+
+
+def _distinct(items: Ids) -> Ids:
+    """Each item once; items that share the unseen id are several."""
+    return np.concatenate([items[items < FIRST], np.unique(items[items >= FIRST])])
+
+
+def _rank_in_catalogue(
+    model: Model, entities: PairSource, users: Ids, lists: Ids, items: Ids, *, block: int
+) -> tuple[Ranks, Vector]:
+    """Ranks of the targets (user ``lists[t]``, item ``items[t]``), infinite for new items; candidates of each user."""
+    columns, is_known = _columns(entities.items, items)
+    better, tied, num_candidates = np.full(len(items), np.inf), np.zeros(len(items)), np.zeros(len(users))
+    for part, scores, candidates in _catalogue_blocks(model, entities, users, block=block):
+        num_candidates[part] = candidates.sum(1)
+        mine = np.flatnonzero((lists >= part.start) & (lists < part.stop) & is_known)
+        ranks = metrics.rank_targets(scores, candidates, lists[mine] - part.start, columns[mine])
+        better[mine], tied[mine] = ranks.better, ranks.tied
+    return Ranks(better, tied, lists), num_candidates
+
+
+def _columns(catalogue: NDArray[Any], items: NDArray[Any]) -> tuple[Ids, Mask]:
+    """Places of items in the catalogue, and whether they stand there at all."""
+    places = np.searchsorted(catalogue, items)
+    return places, np.append(catalogue, -1)[places] == items
+
+
+def _catalogue_blocks(
+    model: Model, entities: PairSource, users: Ids, *, block: int, filter_seen: bool = True
+) -> Iterator[tuple[slice, NDArray[np.float32], Mask]]:
+    """Blocks of users: (which, their scores of all items [users, items], which of these are candidates)."""
+    catalogue = entities.items
+    step = max(1, block // max(len(catalogue), 1))
+    for start in range(0, len(users), step):
+        some = users[start : start + step]
+        pairs = np.repeat(some, len(catalogue)), np.tile(catalogue, len(some))
+        candidates = np.ones((len(some), len(catalogue)), dtype=bool)
+        for row, user in enumerate(some if filter_seen else ()):
+            columns, is_known = _columns(catalogue, entities.seen(int(user)))
+            candidates[row, columns[is_known]] = False
+        yield (
+            slice(start, start + len(some)),
+            _score_pairs(model, entities, *pairs).reshape(candidates.shape),
+            candidates,
+        )
+
+
+def recommend(
+    model: Model,
+    entities: PairSource,
+    user_ids: ArrayLike,
+    k: int,
+    *,
+    filter_seen: bool = True,
+    block: int = 1 << 20,
+) -> tuple[Ids, NDArray[np.float32]]:
+    """The best k items of each user, best first: item ids [n, k] and their logits [n, k].
+
+    Items met in training are left out unless told otherwise; equal scores stand in the order of their ids, more
+    frequent items first. Where fewer than k items are left, the rest is id 0 with a score of -inf.
+    """
+    _check_cutoffs([k])
+    users = np.asarray(user_ids, np.int64).reshape(-1)
+    items, best = np.zeros((len(users), k), np.int64), np.full((len(users), k), -np.inf, np.float32)
+    blocks = _catalogue_blocks(model, entities, users, block=block, filter_seen=filter_seen)
+    for part, scores, candidates in blocks:
+        for row, one, allowed in zip(range(part.start, part.stop), scores, candidates, strict=True):
+            columns = _top(one, allowed, k)
+            items[row, : len(columns)] = entities.items[columns]
+            best[row, : len(columns)] = one[columns]
+    return items, best
+
+
+def _top(scores: NDArray[np.float32], candidates: Mask, k: int) -> Ids:
+    """Columns of the k highest candidates, best first, equal scores by column."""
+    columns = np.flatnonzero(candidates)
+    values = scores[columns]
+    if len(columns) > k:
+        # Everything that may tie with the k-th stays in, so that the order of equal scores never depends on luck.
+        near = values >= np.partition(values, len(values) - k)[len(values) - k]
+        columns, values = columns[near], values[near]
+    return columns[np.argsort(-values, kind="stable")[:k]]
