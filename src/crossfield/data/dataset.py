@@ -1,0 +1,185 @@
+"""A data set: lazy columns, what they mean, and what can be asked of them before anything is encoded."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from crossfield.data.infer import check_roles, edit_schema, infer_schema, parse_label
+from crossfield.data.source import Layout, Tabular, open_source, reading
+from crossfield.data.split import split_frame
+from crossfield.errors import DataError, SchemaError, nearest
+from crossfield.files import read_json
+from crossfield.schema import Feature, FeatureSchema, Kind
+
+_TEXT = (pl.String, pl.Categorical, pl.Enum)
+_PART_NAMES = {2: ("train", "test"), 3: ("train", "valid", "test")}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows and their meaning; nothing is read before somebody asks."""
+
+    frame: pl.LazyFrame
+    schema: FeatureSchema
+    name: str
+    files: tuple[Path, ...] = ()
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Number of rows, counted once."""
+        with reading(self.name):
+            return int(self.frame.select(pl.len()).collect(engine="streaming").item())
+
+    def head(self, n: int = 5) -> pl.DataFrame:
+        """The first ``n`` rows, raw."""
+        with reading(self.name):
+            return self.frame.head(n).collect(engine="streaming")
+
+    def split(
+        self, how: str | None = None, *, sizes: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
+    ) -> tuple["Dataset", ...]:
+        """Parts by time, random, user or leave_one_out, as ``split_frame`` says; without ``how`` by time if known."""
+        frames = split_frame(self.frame, how, sizes=sizes, seed=seed, schema=self.schema)
+        names = _PART_NAMES.get(len(frames), tuple(f"part {number}" for number in range(1, len(frames) + 1)))
+        return tuple(
+            replace(self, frame=frame, name=f"{self.name} ({part})") for frame, part in zip(frames, names, strict=True)
+        )
+
+    def require(self, *, labelled: bool) -> "Dataset":
+        """Check that every column the schema needs is there and of the right family; gives rows ready to encode.
+
+        Only text in a column of numbers costs a look at the rows. Raises SchemaError naming a column that is gone or
+        of another family, DataError naming the row and the text in a column of numbers.
+        """
+        with reading(self.name):
+            dtypes = self.frame.collect_schema()
+        needed = [*self.schema.columns]
+        if labelled:
+            if self.schema.label is None:
+                raise SchemaError(f"{self.name} has no label; name it with label=... or --label COLUMN")
+            needed += [self.schema.label.column, *filter(None, [self.schema.weight])]
+        for name in needed:
+            if name not in dtypes:
+                raise SchemaError(f"{self.name} has no column {name!r}, which the schema needs{nearest(name, dtypes)}")
+        features = [one for one in self.schema.features if one.kind is not Kind.CROSS]
+        for feature in features:
+            _check_family(self.name, feature, dtypes[feature.name])
+        numbers_as_text = [one.name for one in features if one.kind is Kind.DENSE and dtypes[one.name] in _TEXT]
+        return replace(self, frame=_to_numbers(self.frame, numbers_as_text, self.name))
+
+    def describe(self) -> str:
+        """A plain text table: what every column is and why, the roles, and what is left out."""
+        schema = self.schema
+        blocks = [
+            _table(("column", "kind", "why"), [(one.name, str(one.kind), one.reason) for one in schema.features]),
+            _table(("role", "column"), [(role, self._role_text(role)) for role in schema.role_columns]),
+            _table(("left out", "why"), list(schema.ignored.items())),
+        ]
+        return "\n\n".join([self.name, *filter(None, blocks)])
+
+    def _role_text(self, role: str) -> str:
+        return str(self.schema.label) if role == "label" else self.schema.role_columns[role]
+
+
+def load(
+    data: Tabular,
+    *,
+    label: str | None = None,
+    positive: str | float | None = None,
+    user: str | None = None,
+    item: str | None = None,
+    time: str | None = None,
+    weight: str | None = None,
+    ignore: Sequence[str] = (),
+    kinds: Mapping[str, str] | None = None,
+    separators: Mapping[str, str] | None = None,
+    crosses: Sequence[Sequence[str]] = (),
+    schema: FeatureSchema | Path | None = None,
+    layout: Layout = Layout(),
+) -> Dataset:
+    """A data set from a file, folder, glob, frame or rows; what its columns mean is inferred, given, or both.
+
+    ``label`` is a column or a condition (``rating>=4``), ``positive`` the label value that means yes. With a
+    ``schema`` (or the path of one saved as JSON) nothing is inferred: the other arguments change it.
+    Raises DataError for data that cannot be read, SchemaError for a column that is not there.
+    """
+    roles = {"user": user, "item": item, "time": time, "weight": weight}
+    if schema is None:
+        spoken_of = [label and re.split("[=<>]", label)[0].strip(), *roles.values(), *ignore, *(kinds or {})]
+        source = open_source(data, replace(layout, known=tuple(filter(None, spoken_of))))
+        known = infer_schema(
+            source,
+            label=label,
+            positive=positive,
+            **roles,
+            ignore=ignore,
+            kinds=kinds,
+            separators=separators,
+            crosses=crosses,
+        )
+        return Dataset(source.frame, known, source.name, source.files)
+    base = schema if isinstance(schema, FeatureSchema) else FeatureSchema.from_json(read_json(schema))
+    optional = () if base.label is None else (base.label.column,)
+    source = open_source(data, replace(layout, known=base.columns, optional=optional))
+    with reading(source.name):
+        dtypes = source.frame.collect_schema()
+    check_roles(roles, dtypes)
+    base = replace(
+        base,
+        label=parse_label(label, positive, dtypes) or base.label,
+        user=user or base.user,
+        item=item or base.item,
+        time=time or base.time,
+        weight=weight or base.weight,
+    )
+    known = edit_schema(base, kinds=kinds, ignore=ignore, separators=separators, crosses=crosses)
+    return Dataset(source.frame, known, source.name, source.files)
+
+
+def _check_family(name: str, feature: Feature, dtype: pl.DataType) -> None:
+    """Raise SchemaError where a column cannot hold the values of its feature."""
+    is_list, is_text = isinstance(dtype, pl.List | pl.Array), dtype in _TEXT
+    fits = {
+        Kind.DENSE: dtype.is_numeric() or dtype == pl.Boolean or is_text,
+        Kind.CATEGORICAL: not (dtype.is_nested() or dtype in (pl.Binary, pl.Object)),
+        Kind.MULTI: is_list or (is_text and feature.separator is not None),
+    }
+    fits[Kind.SEQUENCE] = fits[Kind.MULTI]
+    if not fits[feature.kind] and dtype != pl.Null:
+        raise SchemaError(
+            f"{name}: column {feature.name!r} is {feature.kind} in the schema and holds {dtype} here; "
+            "give it the type it was trained with, or another kind"
+        )
+
+
+def _to_numbers(frame: pl.LazyFrame, columns: Sequence[str], name: str) -> pl.LazyFrame:
+    """Numbers written as text as float64; DataError names the first text that is no number."""
+    for column in columns:
+        text = pl.col(column).cast(pl.String).str.strip_chars()
+        blank = text.is_null() | (text == "")
+        wrong = text.cast(pl.Float64, strict=False).is_null() & ~blank
+        with reading(name):
+            found = frame.select(column).with_row_index("crossfield row").filter(wrong).head(1)
+            for row, value in found.collect(engine="streaming").iter_rows():
+                raise DataError(
+                    f"{name}: column {column!r} is dense and holds {value!r} in row {row} (counted from 0); "
+                    "correct it, name it as missing, or make the column categorical"
+                )
+        frame = frame.with_columns(text.cast(pl.Float64, strict=False).alias(column))
+    return frame
+
+
+def _table(header: tuple[str, ...], rows: Iterable[Sequence[str]]) -> str:
+    """Columns of text, each as wide as its longest cell; empty where there are no rows."""
+    cells = [header, *rows]
+    if len(cells) == 1:
+        return ""
+    widths = [max(len(row[number]) for row in cells) for number in range(len(header))]
+    cells.insert(1, tuple("-" * width for width in widths))
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )

@@ -1,0 +1,155 @@
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from crossfield.data.dataset import Dataset, load
+from crossfield.data.source import Layout
+from crossfield.errors import CorruptError, DataError, SchemaError
+from crossfield.schema import Kind, Label
+
+CSV = "user,age,genres,click\n" + "".join(
+    f"u{i % 3},{20 + i % 5},{('Action|Comedy', 'Comedy', 'Action')[i % 3]},{i % 2}\n" for i in range(60)
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "clicks.csv"
+    file.write_text(CSV)
+    return file
+
+
+@pytest.fixture
+def data(path: Path) -> Dataset:
+    return load(path, label="click", user="user", kinds={"age": "dense"}, crosses=[("user", "genres")])
+
+
+def test_load_gives_rows_and_meaning(data: Dataset, path: Path) -> None:
+    assert (data.name, data.files, data.num_rows) == ("clicks.csv", (path,), 60)
+    assert data.head(2).rows() == [("u0", 20, "Action|Comedy", 0), ("u1", 21, "Comedy", 1)]
+    assert data.schema.columns == ("user", "age", "genres")
+    assert data.schema.label == Label("click")
+
+
+def test_description_is_a_plain_table(data: Dataset) -> None:
+    assert data.describe() == "\n".join(
+        [
+            "clicks.csv",
+            "",
+            "column         kind         why",
+            "-------------  -----------  ---------------------------",
+            "user           categorical  given: the user",
+            "age            dense        given",
+            "genres         multi        split at '|' in 33% of rows",
+            "user x genres  cross        given",
+            "",
+            "role   column",
+            "-----  ------",
+            "label  click",
+            "user   user",
+        ]
+    )
+    described = load(CSV_ROWS, ignore=("b",), label="a>=2").describe()
+    assert "label  a>=2" in described
+    assert described.endswith("left out  why\n--------  -----\nb         given")
+
+
+CSV_ROWS = [{"a": 1, "b": "x", "c": "y"}, {"a": 2, "b": "x", "c": "z"}]
+
+
+def test_a_schema_saves_the_guessing(data: Dataset, tmp_path: Path) -> None:
+    file = tmp_path / "schema.json"
+    file.write_text(json.dumps(data.schema.to_json()))
+    tomorrow = [{"user": "u9", "age": 30, "genres": "Drama"}]
+    for schema in (data.schema, file):
+        found = load(tomorrow, schema=schema)
+        assert found.schema == data.schema
+    changed = load(data.frame, schema=data.schema, label="age>=22")
+    assert changed.schema.label == Label("age", ">=", 22)
+    assert "age" not in changed.schema.columns
+    with pytest.raises(CorruptError, match="missing"):
+        load(tomorrow, schema=tmp_path / "none.json")
+
+
+def test_rows_to_predict_may_lack_the_label_of_a_headerless_file(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("1\t5\tx\n0\t7\ty\n")
+    (tmp_path / "new.tsv").write_text("6\tx\n")
+    layout = Layout(columns=("click", "age", "city"), header=False)
+    train = load(tmp_path / "train.tsv", label="click", layout=layout)
+    new = load(tmp_path / "new.tsv", schema=train.schema, layout=layout)
+    assert new.require(labelled=False).head().to_dicts() == [{"age": 6, "city": "x"}]
+
+
+def test_a_single_row_of_text_under_a_known_header_is_a_row(tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("city,name\nparis,bob\n")
+    schema = load([{"name": "a", "city": "b"}, {"name": "c", "city": "d"}]).schema
+    assert load(tmp_path / "new.csv", schema=schema).num_rows == 1
+
+
+def test_require_finds_what_is_there(data: Dataset) -> None:
+    assert data.require(labelled=True).frame.collect().equals(data.frame.collect())
+    assert load({"user": None, "age": None, "genres": None}, schema=data.schema).require(labelled=False).num_rows == 1
+    lists = load({"user": "u1", "age": True, "genres": ["Drama"]}, schema=data.schema)
+    assert lists.require(labelled=False).schema == data.schema
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"user": "u1", "ages": 3, "genres": "Drama"}, "rows has no column 'age', which .* did you mean 'ages'"),
+        ({"user": "u1", "age": [3], "genres": "Drama"}, "column 'age' is dense in the schema and holds List"),
+        ({"user": ["u1"], "age": 3, "genres": "Drama"}, "column 'user' is categorical in the schema and holds List"),
+        ({"user": "u1", "age": 3, "genres": 7}, "column 'genres' is multi in the schema and holds Int64"),
+    ],
+)
+def test_require_names_the_column_that_does_not_fit(data: Dataset, row: dict[str, object], message: str) -> None:
+    with pytest.raises(SchemaError, match=message):
+        load(row, schema=data.schema).require(labelled=False)
+
+
+def test_the_label_is_only_required_where_it_is_used(data: Dataset) -> None:
+    unlabelled = load({"user": "u1", "age": 3, "genres": "Drama"}, schema=data.schema)
+    unlabelled.require(labelled=False)
+    with pytest.raises(SchemaError, match="rows has no column 'click'"):
+        unlabelled.require(labelled=True)
+    with pytest.raises(SchemaError, match="rows has no label; name it"):
+        load(CSV_ROWS).require(labelled=True)
+
+
+def test_text_in_a_dense_column_is_named_with_its_row(tmp_path: Path, data: Dataset) -> None:
+    file = tmp_path / "new.csv"
+    file.write_text("user,age,genres\n" + "u1,30,Drama\n" * 50_000 + "u1,thirty,Drama\n")
+    with pytest.raises(DataError, match="column 'age' is dense and holds 'thirty' in row 50000"):
+        load(file, schema=data.schema).require(labelled=False)
+
+
+def test_numbers_as_text_become_numbers(data: Dataset) -> None:
+    rows = [{"user": "u1", "age": text, "genres": "Drama"} for text in ("30", " 31.5", "", None, "nan")]
+    ready = load(rows, schema=data.schema).require(labelled=False).frame.collect()["age"]
+    assert ready.dtype == pl.Float64
+    assert ready.fill_nan(-1).to_list() == [30.0, 31.5, None, None, -1.0]
+
+
+def test_splitting_keeps_the_meaning(data: Dataset) -> None:
+    train, valid, test = data.split(sizes=(0.5, 0.25, 0.25), seed=3)
+    assert [part.name for part in (train, valid, test)] == [f"clicks.csv ({p})" for p in ("train", "valid", "test")]
+    assert [part.num_rows for part in (train, valid, test)] == [30, 15, 15]
+    assert train.schema is data.schema
+    assert train.files == data.files
+    assert data.split(sizes=(0.5, 0.5))[1].name == "clicks.csv (test)"
+
+
+def test_missing_label_column_names_what_there_is(path: Path) -> None:
+    with pytest.raises(SchemaError, match="no column 'clicks'; did you mean 'click'"):
+        load(path, label="clicks")
+
+
+def test_roles_come_from_the_frame_under_a_schema(data: Dataset) -> None:
+    rows = [{"user": "u1", "age": 30, "genres": "Drama", "when": 5}]
+    timed = load(rows, schema=data.schema, time="when")
+    assert timed.schema.time == "when"
+    assert timed.schema["user"].kind is Kind.CATEGORICAL
+    with pytest.raises(SchemaError, match="no column 'whem'"):
+        load(rows, schema=data.schema, time="whem")

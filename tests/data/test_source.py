@@ -1,0 +1,146 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from crossfield.data.source import Layout, Source, Tabular, find_files, open_source, reading
+from crossfield.errors import DataError
+
+FRAME = pl.DataFrame({"user": ["b", "a", "b"], "age": [3, 1, 2]})
+
+
+def rows_of(source: Source) -> list[dict[str, object]]:
+    return source.frame.collect().to_dicts()
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.arrow", "rows.csv", "rows.tsv", "rows.data"])
+def test_one_table_in_any_file_reads_the_same(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        FRAME.write_parquet(path)
+    elif name.endswith("arrow"):
+        FRAME.write_ipc(path)
+    else:
+        FRAME.write_csv(path, separator="\t" if name.endswith("tsv") else ",")
+    source = open_source(str(path))
+    assert rows_of(source) == FRAME.to_dicts()
+    assert (source.name, source.files) == (name, (path,))
+
+
+def test_what_a_file_is_shows_in_its_first_bytes(tmp_path: Path) -> None:
+    FRAME.write_parquet(tmp_path / "export.txt")
+    assert rows_of(open_source(tmp_path / "export.txt")) == FRAME.to_dicts()
+
+
+@pytest.mark.parametrize("frame", [FRAME, FRAME.lazy(), FRAME.to_arrow(), FRAME.to_dicts(), tuple(FRAME.to_dicts())])
+def test_frames_and_rows_read_the_same(frame: Tabular) -> None:
+    assert rows_of(open_source(frame)) == FRAME.to_dicts()
+
+
+def test_one_dict_is_one_row() -> None:
+    source = open_source({"user": "a", "age": None, "tags": {"x"}, "seen": np.array([1, 2])})
+    assert rows_of(source) == [{"user": "a", "age": None, "tags": ["x"], "seen": [1, 2]}]
+
+
+def test_rows_may_lack_keys() -> None:
+    assert rows_of(open_source([{"a": 1}, {"b": "x"}])) == [{"a": 1, "b": None}, {"a": None, "b": "x"}]
+
+
+def test_pandas_keeps_a_named_index_and_drops_a_counting_one() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"age": [3.0, None], "city": ["x", None]})
+    assert rows_of(open_source(frame)) == [{"age": 3.0, "city": "x"}, {"age": None, "city": None}]
+    frame.index = pandas.Index([7, 8], name="user")
+    assert [row["user"] for row in rows_of(open_source(frame))] == [7, 8]
+    with pytest.raises(DataError, match="pandas frame: a column holds values of different kinds"):
+        open_source(pandas.DataFrame({"mixed": [1, "x"]}))
+
+
+def test_pandas_is_not_imported_for_anything_else(tmp_path: Path) -> None:
+    FRAME.write_csv(tmp_path / "rows.csv")
+    before = "pandas" in sys.modules
+    open_source(tmp_path / "rows.csv")
+    assert ("pandas" in sys.modules) == before
+
+
+def test_folders_and_globs_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in (10, 2, 1):
+        FRAME.with_columns(part=pl.lit(number)).write_parquet(tmp_path / f"part.{number}.parquet")
+    (tmp_path / "_SUCCESS").touch()
+    (tmp_path / ".part.1.parquet.crc").touch()
+    for place in (str(tmp_path), f"{tmp_path}/*.parquet"):
+        source = open_source(place)
+        assert source.frame.collect()["part"].to_list() == [1] * 3 + [2] * 3 + [10] * 3
+    assert [path.name for path in source.files] == ["part.1.parquet", "part.2.parquet", "part.10.parquet"]
+
+
+def test_a_folder_by_day_gives_the_day(tmp_path: Path) -> None:
+    for day in (1, 2):
+        (tmp_path / f"day={day}").mkdir()
+        FRAME.write_parquet(tmp_path / f"day={day}" / "rows.parquet")
+    assert open_source(tmp_path).frame.collect()["day"].to_list() == [1] * 3 + [2] * 3
+    assert open_source(tmp_path / "day=1" / "rows.parquet").frame.collect_schema().names() == ["user", "age"]
+
+
+def test_missing_holds_for_text_of_any_source() -> None:
+    source = open_source({"job": "?", "age": 3}, Layout(missing=("?",), columns=("ignored here",)))
+    assert rows_of(source) == [{"job": None, "age": 3}]
+
+
+def test_nothing_to_read_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no file or folder nowhere\.csv; check the path"):
+        open_source("nowhere.csv")
+    with pytest.raises(DataError, match=r"\*\.parquet matches no file"):
+        open_source(f"{tmp_path}/*.parquet")
+    with pytest.raises(DataError, match="is empty"):
+        open_source(tmp_path)
+    with pytest.raises(DataError, match="Polars frame has no rows"):
+        open_source(FRAME.clear())
+    with pytest.raises(DataError, match="rows has no rows"):
+        open_source([])
+
+
+def test_mixed_folders_are_refused(tmp_path: Path) -> None:
+    FRAME.write_csv(tmp_path / "a.csv")
+    FRAME.write_csv(tmp_path / "b.csv")
+    FRAME.write_parquet(tmp_path / "c.parquet")
+    with pytest.raises(DataError, match=r"files of different kinds \(2 \.csv, 1 \.parquet\); name one kind"):
+        find_files(str(tmp_path))
+    with pytest.raises(DataError, match=r"files of different kinds \(parquet, text\)"):
+        open_source(f"{tmp_path}/*")
+
+
+def test_compressed_and_plain_parts_may_stand_together(tmp_path: Path) -> None:
+    (tmp_path / "a.csv.gz").touch()
+    (tmp_path / "b.csv").touch()
+    assert len(find_files(str(tmp_path))) == 2
+
+
+def test_a_cut_parquet_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    FRAME.write_parquet(path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"rows\.parquet cannot be read"):
+        open_source(path)
+
+
+def test_parts_with_other_columns_are_refused(tmp_path: Path) -> None:
+    FRAME.write_parquet(tmp_path / "1.parquet")
+    FRAME.rename({"age": "years"}).write_parquet(tmp_path / "2.parquet")
+    source = open_source(tmp_path)
+    with pytest.raises(DataError, match=r"cannot be read: .*years"), reading(source.name):
+        source.frame.collect()
+
+
+@pytest.mark.parametrize("data", [3, ["a.csv"], {"a": object()}, [{"a": [1]}, {"a": "x"}]])
+def test_what_holds_no_rows_is_refused(data: Tabular) -> None:
+    with pytest.raises(DataError, match=r"cannot read rows|Python objects|different kinds"):
+        open_source(data)
+
+
+def test_opening_is_lazy(tmp_path: Path) -> None:
+    table = pa.table({"a": list(range(10))})
+    assert isinstance(open_source(table).frame, pl.LazyFrame)
