@@ -1,0 +1,58 @@
+"""Labels and weights of rows: 0 or 1 and nothing else, a finite weight, or an error that names the row."""
+
+import numpy as np
+import polars as pl
+
+from crossfield.data.numeric import number
+from crossfield.data.tokens import canonical
+from crossfield.errors import DataError
+from crossfield.schema import Label
+
+_BINARY = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
+
+
+def read_labels(frame: pl.DataFrame, label: Label, first_row: int) -> np.ndarray:
+    """Labels 0 and 1, [n] float32; ``first_row`` is the number of the frame's first row in its source.
+
+    Raises DataError naming the row (counted from 0) and the value where a label is missing, or is neither 0 nor 1
+    (nor a number to compare with, for a label such as rating>=4).
+    """
+    column = frame[label.column]
+    found = frame.select(_positive(label, frame.schema[label.column])).to_series()
+    wrong = found.is_null().arg_true()
+    if len(wrong):
+        value = column[wrong[0]]
+        raise DataError(
+            f"label {label.column!r} is {'missing' if value is None else repr(value)} in row {first_row + wrong[0]} "
+            f"(counted from 0); {_advice(label)}"
+        )
+    return found.cast(pl.Float32).to_numpy(writable=True)
+
+
+def _positive(label: Label, dtype: pl.DataType) -> pl.Expr:
+    column = pl.col(label.column)
+    if label.value is None:
+        return canonical(column, dtype).replace_strict(_BINARY, default=None, return_dtype=pl.Float32)
+    if label.operator == "==":
+        value = pl.Series([label.value])
+        return canonical(column, dtype) == canonical(pl.lit(value), value.dtype).first()
+    values, bound = number(label.column, dtype), float(label.value)
+    return {">=": values >= bound, ">": values > bound, "<=": values <= bound, "<": values < bound}[label.operator]
+
+
+def _advice(label: Label) -> str:
+    if label.value is None:
+        return "it must be 0 or 1, or say which rows are positive with positive=VALUE or label='column>=VALUE'"
+    return f"{label} cannot be told from it; remove the row or correct it"
+
+
+def read_weights(frame: pl.DataFrame, column: str, first_row: int) -> np.ndarray:
+    """Weights of rows, [n] float32; raises DataError naming the row where one is missing, negative or not finite."""
+    values = frame.select(number(column, frame.schema[column])).to_series()
+    wrong = (~(values.is_finite() & (values >= 0))).fill_null(True).arg_true()
+    if len(wrong):
+        raise DataError(
+            f"weight {column!r} is {frame[column][wrong[0]]!r} in row {first_row + wrong[0]} (counted from 0); "
+            "weights are finite numbers from 0 up"
+        )
+    return values.cast(pl.Float32).to_numpy(writable=True)

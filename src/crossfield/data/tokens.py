@@ -1,0 +1,141 @@
+"""Tokens: the one canonical text of a value, whatever type its column has, and the lists and crosses made of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import polars as pl
+
+from crossfield.data.numeric import Buckets, number, squared_log
+from crossfield.errors import SchemaError
+from crossfield.schema import Feature, FeatureSchema, Kind
+
+AND = "\x1f"
+"""Stands between the tokens of a cross: the ASCII unit separator, which text does not hold."""
+
+
+def canonical(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """The canonical text of values; null where there is no value (null, NaN, empty text).
+
+    Integers and integer-valued floats read ``12``, other floats as the shortest text that gives the same float,
+    booleans ``true`` and ``false``, dates and times as in ISO 8601; text stays as it is, blanks included.
+    Raises SchemaError where the type cannot be a category.
+    """
+    if dtype.is_float() or dtype.is_decimal():
+        return _float_text(values.cast(pl.Float64) if dtype.is_decimal() else values)
+    if isinstance(dtype, pl.Datetime):
+        return _time_text(values, dtype)
+    if dtype.is_integer() or dtype in (pl.Boolean, pl.Date, pl.Time):
+        return values.cast(pl.String)
+    if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        text = values.cast(pl.String)
+        return pl.when(text != "").then(text)
+    raise SchemaError(f"values of type {dtype} cannot be a category; give it another kind, or ignore it")
+
+
+def _float_text(values: pl.Expr) -> pl.Expr:
+    # A column with a gap reads 1.0, tomorrow's reads 1: both are the same id.
+    whole = (values == values.round()) & (values.abs() < 2.0**63)
+    text = pl.when(whole).then(values.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(values.cast(pl.String))
+    return pl.when(values.is_not_nan()).then(text)
+
+
+def _time_text(values: pl.Expr, dtype: pl.Datetime) -> pl.Expr:
+    # %.f leaves out zeros at the end, so the text does not depend on whether the column counts in ms, us or ns.
+    if dtype.time_zone is None:
+        return values.dt.to_string("%Y-%m-%dT%H:%M:%S%.f")
+    return values.dt.convert_time_zone("UTC").dt.to_string("%Y-%m-%dT%H:%M:%S%.fZ")
+
+
+def canonical_lists(values: pl.Expr, dtype: pl.DataType, separator: str | None) -> pl.Expr:
+    """The canonical texts of each row's values, as lists; values that are missing inside a list are left out."""
+    if isinstance(dtype, pl.Array | pl.List):
+        lists = values.arr.to_list() if isinstance(dtype, pl.Array) else values
+        inner = dtype.inner() if isinstance(dtype.inner, type) else dtype.inner
+        return lists.list.eval(canonical(pl.element(), inner).drop_nulls())
+    text = canonical(values, dtype)
+    if separator is None:
+        return pl.concat_list([text]).list.drop_nulls()
+    return text.str.split(separator).list.eval(pl.element().filter(pl.element() != ""))
+
+
+def hash_tokens(tokens: pl.Series) -> np.ndarray:
+    """BLAKE2b (8 bytes, little endian) of the UTF-8 tokens as int64 [n]; 0 where there is none.
+
+    Each distinct token is hashed once.
+    """
+    distinct = tokens.unique().drop_nulls()
+    digests = [int.from_bytes(blake2b(one.encode(), digest_size=8).digest(), "little", signed=True) for one in distinct]
+    hashes = pl.Series(digests, dtype=pl.Int64)
+    return tokens.replace_strict(distinct, hashes, default=0, return_dtype=pl.Int64).to_numpy(writable=True)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Writes the tokens of features for a frame of given column types."""
+
+    schema: FeatureSchema
+    dtypes: Mapping[str, pl.DataType]
+    buckets: Mapping[str, Buckets]
+    """Features that become categories by their size."""
+    squared: frozenset[str]
+    """Categorical features that are numbers, taken as their squared logarithm."""
+    max_length: int
+
+    def of(self, feature: Feature) -> pl.Expr:
+        """The token of each row of a single-valued feature; of a cross, the tokens of its parts; null is missing."""
+        if feature.kind is Kind.CROSS:
+            parts = [self.of(self.schema[name]) for name in feature.of]
+            return pl.concat_str(parts, separator=AND, ignore_nulls=False)
+        name, dtype = feature.name, self.dtypes[feature.name]
+        if name in self.buckets:
+            return self.buckets[name].labels(number(name, dtype))
+        if name in self.squared:
+            return canonical(squared_log(number(name, dtype)), pl.Float64())
+        with _naming(name):
+            return canonical(pl.col(name), dtype)
+
+    def lists(self, feature: Feature) -> pl.Expr:
+        """The tokens of each row of a multi-valued feature, the last ``max_length`` of them."""
+        name = feature.name
+        with _naming(name):
+            values = canonical_lists(pl.col(name), self.dtypes[name], feature.separator)
+        return values.list.tail(self.max_length)
+
+    def long(self, frame: pl.LazyFrame, feature: Feature) -> pl.LazyFrame:
+        """Rows and tokens of a feature that has several per row: columns token, row (uint32), in row order.
+
+        A cross has one token for each combination of its parts' values, and none where a part has none.
+        """
+        parts = [self.schema[name] for name in feature.of] or [feature]
+        several = [is_list(self.schema, one) for one in parts]
+        columns = [self.lists(one) if many else self.of(one) for one, many in zip(parts, several, strict=True)]
+        names = [f"part{index}" for index in range(len(parts))]
+        rows = frame.select(column.alias(name) for name, column in zip(names, columns, strict=True))
+        rows = rows.with_row_index("row")
+        for name, many in zip(names, several, strict=True):
+            rows = rows.explode(name) if many else rows
+        return rows.drop_nulls().select(pl.concat_str(names, separator=AND).alias("token"), "row")
+
+
+@contextmanager
+def _naming(column: str) -> Iterator[None]:
+    try:
+        yield
+    except SchemaError as error:
+        raise SchemaError(f"column {column!r}: {error}") from None
+
+
+def is_list(schema: FeatureSchema, feature: Feature) -> bool:
+    """Whether a feature has several tokens per row; a cross has if one of its parts has."""
+    if feature.kind is Kind.CROSS:
+        return any(is_list(schema, schema[name]) for name in feature.of)
+    return feature.kind in (Kind.MULTI, Kind.SEQUENCE)
+
+
+def cross_tokens(parts: Sequence[pl.Series]) -> pl.Series:
+    """The tokens of a cross from those of its parts, row by row; null where a part is."""
+    frame = pl.DataFrame({f"part{index}": part for index, part in enumerate(parts)})
+    return frame.select(pl.concat_str(pl.all(), separator=AND, ignore_nulls=False)).to_series()
