@@ -1,0 +1,406 @@
+"""The tour: every landmark under one budget on the same rows, one leaderboard, one page."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from crossfield import metrics
+from crossfield.charts import Reliability
+from crossfield.data.cinema import LABEL, PAIRS, TRIPLES, Cinema, Floats, make_cinema
+from crossfield.data.dataset import Dataset
+from crossfield.data.encode import Encoder
+from crossfield.data.public.record import PublicData
+from crossfield.data.store import Reader, Store, write_store
+from crossfield.errors import ConfigError, SchemaError, nearest
+from crossfield.evaluate import predict
+from crossfield.fitting import EVALUATION_ROWS, click_monitor, interactions, versions
+from crossfield.landmarks import LADDER, LANDMARKS, NO_MLP, PAIR, SIZES, Crosses, Landmark, build
+from crossfield.models.base import Model, Solved
+from crossfield.report import Board, Entry, Run, auc_influence, format_board, in_bands, write_page
+from crossfield.schema import Feature, FeatureSchema, Kind, Label, ModelSchema
+from crossfield.story import Findings, Limits, caveats, listed, page, verdict
+from crossfield.train import TrainConfig, Trainer
+
+Say = Callable[[str], None]
+
+NUM_TRAIN, NUM_VALID, NUM_TEST = 200_000, 20_000, 50_000
+"""Rows of the cinema."""
+SEEN_ROWS = 800_000
+"""Training rows a model sees, repetitions included, where the data are few enough for that."""
+MOST_EPOCHS = 20
+BATCH_ROWS = 1024
+LEAST_STEPS = 40
+"""Per epoch; data of few rows get smaller batches to make as many."""
+LEAST_BATCH_ROWS = 32
+WHOLE_TABLE_ROWS = 100_000
+"""Up to so many table rows Adam moves all of them at every step; above, only those of the batch."""
+BINS = 12
+
+
+@dataclass(frozen=True)
+class TourResult:
+    """What a tour found, and where its page is."""
+
+    findings: Findings
+    page_path: Path
+    skipped: tuple[str, ...] = ()
+    """Why models are missing, in sentences."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: boards, limits, verdict."""
+        found = self.findings
+        return {
+            "data": found.name,
+            "boards": [board.to_json() for board in found.all_boards],
+            "limits": vars(found.limits) if found.limits else None,
+            "verdict": verdict(found),
+            "caveats": caveats(found),
+            "skipped": list(self.skipped),
+            "seconds": found.seconds,
+            "page": str(self.page_path),
+        }
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every model of a tour may spend."""
+
+    num_epochs: int
+    batch_size: int
+
+    @classmethod
+    def of(cls, num_rows: int) -> Self:
+        """About 800 steps: smaller batches for few training rows, fewer epochs, down to one, for many."""
+        num_epochs = min(max(SEEN_ROWS // num_rows, 1), MOST_EPOCHS)
+        return cls(num_epochs, min(BATCH_ROWS, max(LEAST_BATCH_ROWS, num_rows // LEAST_STEPS)))
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all models of a tour are trained and judged on: raw parts, and the truth about the test rows if known."""
+
+    name: str
+    parts: tuple[Dataset, Dataset, Dataset]
+    truth: Cinema | None
+    budget: Budget
+    notes: tuple[str, ...] = ()
+    """What to say beside every number made from these rows."""
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Encoded training, validation and test rows."""
+
+    train: Store
+    valid: Store
+    test: Store
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trained model: how it did, and its logits on the test rows."""
+
+    run: Run
+    logits: NDArray[np.float64]
+    num_parameters: int
+
+
+def run_tour(
+    data: Dataset | PublicData | None = None,
+    *,
+    models: Sequence[str] | None = None,
+    seeds: int = 3,
+    out: Path = Path("report.html"),
+    quick: bool = False,
+    on_progress: Say = lambda text: None,
+) -> TourResult:
+    """Train the landmarks with ``seeds`` seeds each, compare them, and write the page.
+
+    Without ``data`` on the cinema, whose truth is known. ``models`` are catalogue names, all by default; a model
+    that the data has no columns for is skipped and said so. ``quick`` takes a tenth of the rows.
+
+    Raises ConfigError where a model does not exist or ``out`` is a folder, SchemaError where the data has no label or
+    no model fits.
+    """
+    if out.is_dir():
+        raise ConfigError(f"{out} is a folder; name the page itself, such as {out / 'report.html'}")
+    started = time.perf_counter()
+    landmarks = _choose(models, is_planted=data is None)
+    ground = _cinema(quick) if data is None else _own(data, quick)
+    with TemporaryDirectory() as scratch, _one_thread():
+        stores = _encode(ground, {one.crosses for one in landmarks}, Path(scratch))
+        able, skipped = _able(landmarks, stores)
+        trials = _train_all(able, stores, ground, seeds=seeds, say=on_progress)
+        entries = [_entry(one, trials[one.name], stores[one.crosses].test) for one in able]
+    boards, ladder = _boards(entries, limits := _limits(ground.truth))
+    told = tuple(_describe_data(ground, stores) + _describe_training(ground, stores))
+    seconds = time.perf_counter() - started
+    findings = Findings(ground.name, boards, ladder, limits=limits, method=told, num_seeds=seeds, seconds=seconds)
+    write_page(out, page(findings, footer=_footer(findings)))
+    return TourResult(findings, out, skipped)
+
+
+def format_leaderboard(result: TourResult) -> str:
+    """The tour as plain text: boards, verdict, where the page is."""
+    found = result.findings
+    lines = [format_board(board) + "\n" for board in found.all_boards]
+    lines += [f"* {sentence}" for sentence in (*verdict(found), *caveats(found), *result.skipped)]
+    return "\n".join([*lines, "", f"{_minutes(found.seconds)}; the page with all charts: {result.page_path}"])
+
+
+def _choose(models: Sequence[str] | None, *, is_planted: bool) -> list[Landmark]:
+    known = [one.model for one in LANDMARKS]
+    for name in models or ():
+        if name not in known:
+            raise ConfigError(f"the tour has no model {name!r}{nearest(name, known)}")
+    chosen = [one for one in LANDMARKS if not models or one.model in models]
+    if not is_planted:
+        return [replace(one, crosses=()) for one in chosen]
+    return chosen + [one for one in LADDER if not models or one.model in models]
+
+
+def _cinema(quick: bool) -> Ground:
+    share = 10 if quick else 1
+    sizes = [size // share for size in (NUM_TRAIN, NUM_VALID, NUM_TEST)]
+    cinema = make_cinema(sum(sizes))
+    names = [name for name in cinema.columns if name != LABEL]
+    schema = FeatureSchema(
+        tuple(Feature(name, Kind.CATEGORICAL) for name in names), label=Label(LABEL), user="user", item="film"
+    )
+    ends = np.cumsum([0, *sizes])
+    parts = [cinema.rows(int(start), int(stop)) for start, stop in pairwise(ends)]
+    train, valid, test = (Dataset(pl.LazyFrame(part.columns), schema, "cinema") for part in parts)
+    return Ground("the cinema", (train, valid, test), parts[2], Budget.of(NUM_TRAIN))
+
+
+def _own(data: Dataset | PublicData, quick: bool) -> Ground:
+    known = data if isinstance(data, PublicData) else PublicData(data)
+    if known.train.schema.label is None:
+        raise SchemaError("the tour compares click models and needs labels; name the label column with --label")
+    train, valid, test = (part.require(labelled=True) for part in _parts(known))
+    budget = Budget.of(train.num_rows)
+    if quick:
+        train = replace(train, frame=train.frame.gather_every(10))
+    return Ground(known.train.name, (train, valid, test), None, budget, known.notes)
+
+
+def _parts(data: PublicData) -> tuple[Dataset, ...]:
+    """Training, validation and test rows: the official ones where there are any."""
+    if data.test is None:
+        return data.train.split()
+    if data.valid is not None:
+        return data.train, data.valid, data.test
+    return *data.train.split(sizes=(0.9, 0.1)), data.test
+
+
+def _encode(ground: Ground, needed: set[Crosses], scratch: Path) -> dict[Crosses, Stores]:
+    """The same rows once for every set of named crosses."""
+    stores = {}
+    for number_, crosses in enumerate(sorted(needed, key=len)):
+        parts = [_crossed(part, crosses) for part in ground.parts]
+        encoder = Encoder.fit(parts[0])
+        written = (
+            write_store(
+                encoder.stream(part, labelled=True),
+                scratch / f"{number_}-{name}",
+                model_schema=encoder.model_schema,
+                fingerprint=encoder.fingerprint,
+            )
+            for name, part in zip(("train", "valid", "test"), parts, strict=True)
+        )
+        stores[crosses] = Stores(*written)
+    return stores
+
+
+def _crossed(part: Dataset, crosses: Crosses) -> Dataset:
+    named = tuple(Feature(" x ".join(of), Kind.CROSS, of=of) for of in crosses)
+    return replace(part, schema=part.schema.with_features((*part.schema.features, *named)))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # PERF: steps this small gain nothing from a second thread, and on a busy machine the two wait for each other:
+    # FM then took 31 CPU-seconds instead of 2.8.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _able(landmarks: Sequence[Landmark], stores: Mapping[Crosses, Stores]) -> tuple[list[Landmark], tuple[str, ...]]:
+    """The landmarks that these columns are enough for, and why the others are left out."""
+    able, skipped = [], []
+    for one in landmarks:
+        try:
+            build(one, stores[one.crosses].train.model_schema)
+            able.append(one)
+        except SchemaError as error:
+            skipped.append(f"{one.name} is left out: {error}")
+    if not able:
+        raise SchemaError(f"no model of the tour fits these columns: {'; '.join(skipped)}")
+    return able, tuple(skipped)
+
+
+def _train_all(
+    landmarks: Sequence[Landmark], stores: Mapping[Crosses, Stores], ground: Ground, *, seeds: int, say: Say
+) -> dict[str, list[Trial]]:
+    trials: dict[str, list[Trial]] = {one.name: [] for one in landmarks}
+    total = seeds * len(landmarks)
+    for done, (seed, one) in enumerate(product(range(seeds), landmarks), start=1):
+        trial = train_one(one, stores[one.crosses], budget=ground.budget, seed=seed, truth=ground.truth)
+        trials[one.name].append(trial)
+        run = trial.run
+        say(f"{done:>3} of {total}  {one.name}, seed {seed}: AUC {run.auc:.4f} in {run.seconds:.1f} s")
+    return trials
+
+
+def train_one(landmark: Landmark, stores: Stores, *, budget: Budget, seed: int, truth: Cinema | None = None) -> Trial:
+    """Train one landmark with one seed, keep its best epoch by validation AUC, and judge it on the test rows."""
+    torch.manual_seed(seed)
+    model = build(landmark, stores.train.model_schema)
+    started = time.perf_counter()
+    curve = _learn(model, stores, budget, seed)
+    seconds = time.perf_counter() - started
+    found = predict(model, Reader(stores.test, batch_size=EVALUATION_ROWS, shuffle=False).epoch())
+    rows = (_labels(stores.test), found.logits, found.weights)
+    run = Run(
+        seed=seed,
+        auc=metrics.auc(*rows),
+        log_loss=metrics.log_loss(*rows),
+        normalized_entropy=metrics.normalized_entropy(*rows),
+        seconds=seconds,
+        curve=curve,
+        slopes=planted_slopes(found.logits, truth.effects) if truth is not None else (),
+    )
+    return Trial(run, found.logits, _num_numbers(model))
+
+
+def _num_numbers(model: Model) -> int:
+    """Parameters; of a solved model, which has none to train, the numbers it counted."""
+    held = model.state_dict().values() if isinstance(model, Solved) else model.parameters()
+    return sum(one.numel() for one in held)
+
+
+def _learn(model: Model, stores: Stores, budget: Budget, seed: int) -> tuple[float, ...]:
+    """Solve or train; validation AUC after each epoch, nothing for a solved model."""
+    if isinstance(model, Solved):
+        model.solve(interactions(stores.train))
+        return ()
+    config = _config(stores.train.model_schema, budget, seed)
+    reader = Reader(stores.train, batch_size=config.batch_size, seed=seed)
+    result = Trainer(model, reader, config, evaluate=click_monitor(stores.valid)).fit()
+    return tuple(record["auc"] for record in result.history)
+
+
+def _config(schema: ModelSchema, budget: Budget, seed: int) -> TrainConfig:
+    num_rows = sum(one.num_rows for one in schema.fields)
+    return TrainConfig(
+        epochs=budget.num_epochs,
+        batch_size=budget.batch_size,
+        lr=5e-3,
+        optimizer="adam" if num_rows <= WHOLE_TABLE_ROWS else "lazy_adam",
+        embedding_l2=1e-5,
+        precision="fp32",
+        compile="off",
+        monitor="auc",
+        seed=seed,
+    )
+
+
+def planted_slopes(logits: Floats, effects: Floats) -> tuple[float, ...]:
+    """Least-squares slopes of logits [n] on the planted parts [n, 3] together: 1 where a part is learnt, 0 if not."""
+    design = np.column_stack([np.ones(len(effects)), effects])
+    return tuple(np.linalg.lstsq(design, logits, rcond=None)[0][1:].tolist())
+
+
+def _entry(landmark: Landmark, trials: Sequence[Trial], test: Store) -> Entry:
+    labels = _labels(test)
+    influences = [auc_influence(labels, trial.logits, np.asarray(test.groups)) for trial in trials]
+    bins = metrics.reliability(labels, trials[0].logits, bins=BINS)
+    return Entry(
+        landmark.name,
+        landmark.adds,
+        landmark.family,
+        trials[0].num_parameters,
+        tuple(trial.run for trial in trials),
+        np.mean(influences, 0),
+        Reliability(landmark.name, landmark.family, tuple(bins.predicted.tolist()), tuple(bins.observed.tolist())),
+    )
+
+
+def _labels(store: Store) -> Floats:
+    return np.asarray(store.labels, dtype=np.float64)
+
+
+def _boards(entries: Sequence[Entry], limits: Limits | None) -> tuple[tuple[Board, ...], Board | None]:
+    """Boards of the landmarks by what they see, and the ladder of models without an MLP where effects are planted."""
+    extra = {one.name for one in LADDER}
+    floor = next((one.mean("auc") for one in entries if one.name == "logistic_regression"), None)
+    ceiling = limits.orders[2] if limits is not None else None
+
+    def board(title: str, belongs: Callable[[Entry], bool]) -> Board:
+        return Board(title, in_bands(filter(belongs, entries)), floor, ceiling)
+
+    boards = [
+        board("Models that see every column", lambda one: one.family < PAIR and one.name not in extra),
+        board("Models that see user and item only", lambda one: one.family >= PAIR),
+    ]
+    ladder = board("Models without an MLP", lambda one: one.name in NO_MLP)
+    return tuple(one for one in boards if one.bands), ladder if limits is not None and len(ladder.entries) > 1 else None
+
+
+def _limits(truth: Cinema | None) -> Limits | None:
+    if truth is None:
+        return None
+    first, second, third = (metrics.auc(truth.labels, truth.order_logits(order)) for order in (1, 2, 3))
+    pair = metrics.auc(truth.labels, truth.pair_probabilities())
+    return Limits((first, second, third), pair, metrics.log_loss(truth.labels, truth.order_logits(3)))
+
+
+def _describe_data(ground: Ground, stores: Mapping[Crosses, Stores]) -> list[str]:
+    one = next(iter(stores.values()))
+    rows = f"{one.train.num_rows:,} training, {one.valid.num_rows:,} validation and {one.test.num_rows:,} test rows"
+    if ground.truth is None:
+        return [f"Data: {ground.name}, {rows}.", *ground.notes]
+    pairs, triples = (listed(" x ".join(names) for names in crosses) for crosses in (PAIRS, TRIPLES))
+    return [
+        f"Data: {rows}, drawn independently. 1,000 users and 400 films by a power law; age belongs to the user, "
+        "director, actor and genre to the film; daytime, company and device are uniform.",
+        "The log odds of a click are -.6 + f1 + f2 + f3. f1 adds up effects of single columns; f2 of pairs: users' "
+        f"tastes (three quarters of them their age group's) in genres and directors, and daytime x device; f3 of the "
+        f"triples {triples}. No column explains f2 or f3, no pair of columns f3.",
+        f"The crosses named for wide_deep and logistic_regression are {pairs}, where triples are named those of f3 "
+        "too. Naming them uses the truth.",
+    ]
+
+
+def _describe_training(ground: Ground, stores: Mapping[Crosses, Stores]) -> list[str]:
+    one = _config(next(iter(stores.values())).train.model_schema, ground.budget, 0)
+    moved = "Adam over whole tables" if one.optimizer == "adam" else "Adam, of tables the rows of the batch"
+    return [
+        f"Training, the same for all: embeddings of width {SIZES['embedding_dim']}, MLPs of 128 and 64; {moved}, rate "
+        f"{one.lr}, batches of {one.batch_size:,}, at most {one.epochs} epochs, the best one by validation AUC kept; "
+        f"L2 {one.embedding_l2:g} on embeddings; the linear part of wide_deep by FTRL; fp32, not compiled. "
+        "Popularity is counted, not trained.",
+    ]
+
+
+def _footer(findings: Findings) -> str:
+    used = ", ".join(f"{name} {number}" for name, number in versions().items())
+    return f"Made in {_minutes(findings.seconds)} on one thread by {used}."
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s" if seconds >= 90 else f"{seconds:.0f} s"
