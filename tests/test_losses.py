@@ -55,6 +55,14 @@ def test_bpr_pairs_each_positive_with_its_own_negatives() -> None:
     assert bpr(torch.zeros(0), torch.zeros(0, 4)).item() == 0.0
 
 
+def test_bpr_weighs_its_pairs() -> None:
+    positive, negative = torch.tensor([1.0, 0.0]), torch.tensor([[0.0, 5.0], [0.0, 0.0]])
+    weights = torch.tensor([[1.0, 0.0], [2.0, 1.0]])
+    expected = (np.log(1 + np.exp(-1)) + 3 * np.log(2)) / 4
+    assert_close(bpr(positive, negative, weights), torch.tensor(expected, dtype=torch.float32))
+    assert bpr(positive, negative, torch.zeros(2, 2)).item() == 0.0
+
+
 @pytest.mark.parametrize("rate", [0.01, 0.3, 1.0])
 def test_undoing_downsampling_is_the_formula_on_probabilities(rate: float) -> None:
     p: NDArray[np.float64] = np.linspace(0.001, 0.999, 50)

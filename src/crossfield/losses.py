@@ -26,14 +26,16 @@ def bce(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor
     return (losses * weights.unsqueeze(1)).sum() / total
 
 
-def bpr(positive: Tensor, negative: Tensor) -> Tensor:
-    """Bayesian personalised ranking (Rendle et al., UAI 2009): the mean of -ln sigmoid(positive - negative).
+def bpr(positive: Tensor, negative: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Bayesian personalised ranking (Rendle et al., UAI 2009): the weighted mean of -ln sigmoid(positive - negative).
 
-    positive [B], negative [B] or [B, negatives per positive]; scalar float32, 0 without rows.
+    positive [B], negative and weights [B] or [B, negatives per positive]; scalar float32, 0 without rows or weight.
     """
     paired = positive if negative.dim() == positive.dim() else positive.unsqueeze(1)
     losses = F.softplus(negative.float() - paired.float())
-    return losses.sum() / max(losses.numel(), 1)
+    if weights is None:
+        return losses.sum() / max(losses.numel(), 1)
+    return (losses * weights).sum() / weights.sum().clamp(min=1e-12)
 
 
 def undo_downsampling(logits: Logits, rate: float) -> Logits:

@@ -54,3 +54,18 @@ def test_models_of_different_encoders_are_refused() -> None:
 def test_alpha_is_a_share() -> None:
     with pytest.raises(ConfigError, match=r"alpha = 1.5"):
         NeuMF.from_pretrained(*trained(), alpha=1.5)
+
+
+def test_a_run_starts_from_both_parts_in_any_order() -> None:
+    gmf, mlp = trained()
+    settings = {"embedding_dim": gmf.config.embedding_dim, "mlp_embedding_dim": mlp.config.embedding_dim}
+    shape = {**settings, "hidden": mlp.config.hidden, "batch_norm": True, "alpha": 0.3}
+    expected = NeuMF.from_pretrained(gmf, mlp, alpha=0.3).eval()(BATCH)
+    for parts in ([gmf, mlp], [mlp, gmf]):
+        model = build("neumf", SCHEMA, **shape)
+        model.start_from(parts)
+        assert torch.equal(model.eval()(BATCH), expected)
+    with pytest.raises(ConfigError, match="one gmf and one mlp"):
+        model.start_from([gmf, gmf])
+    with pytest.raises(ConfigError, match="use its settings"):
+        build("neumf", SCHEMA, **{**shape, "embedding_dim": 3}).start_from([gmf, mlp])

@@ -1,5 +1,6 @@
 """The contract of every model: a schema and a config in, logits out. No sigmoid, loss, optimiser or file here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from crossfield.batch import Batch
 from crossfield.config import Config
+from crossfield.errors import ConfigError
 from crossfield.schema import ModelSchema
 
 Width = Annotated[int, Field(ge=1)]
@@ -57,6 +59,25 @@ class Model(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B, T] float32."""
         raise TypeError(f"{type(self).__name__} does not define forward")
+
+    def start_from(self, trained: Sequence["Model"]) -> None:
+        """Take over the weights of one trained model of the same kind, schema and config.
+
+        Raises ConfigError where these are other models, or more than one.
+        """
+        names = [type(one).__name__ for one in trained]
+        if names != [type(self).__name__]:
+            raise ConfigError(f"{type(self).__name__} starts from one model of its own kind, not from {names}")
+        self.take_weights(trained[0])
+
+    def take_weights(self, other: nn.Module) -> None:
+        """Copy the weights of a model of the same shape; raises ConfigError naming one that has another."""
+        mine, theirs = self.state_dict(), other.state_dict()
+        for name in sorted({*mine, *theirs}):
+            shapes = [tuple(one[name].shape) if name in one else None for one in (mine, theirs)]
+            if shapes[0] != shapes[1]:
+                raise ConfigError(f"{name} is {shapes[0]} here and {shapes[1]} in the trained model; use its settings")
+        self.load_state_dict(theirs)
 
 
 class Solved(Model):

@@ -3,9 +3,11 @@
 https://arxiv.org/abs/1708.05031
 """
 
-from typing import Any, Protocol, Self
+from collections.abc import Sequence
+from typing import Any, Protocol, Self, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from crossfield.batch import Batch
@@ -26,6 +28,8 @@ class NeuMFConfig(HiddenConfig):
     """Width of the MLP branch's embeddings; its tower starts from twice that."""
     hidden: tuple[Width, ...] = (32, 16, 8)
     """Widths of the tower, halving; the last one is the MLP branch's predictive factors (section 4.4)."""
+    alpha: float = Field(0.5, ge=0, le=1)
+    """GMF's share when starting from a trained GMF and MLP, which the rest goes to (equation 13)."""
 
 
 class TrainedGMF(Protocol):
@@ -68,6 +72,20 @@ class NeuMF(Model):
         z_L = self.tower(self.mlp_embedding(batch).flatten(1))
         logits: Tensor = self.prediction(torch.cat([p_u * q_i, z_L], 1))
         return logits
+
+    def start_from(self, trained: Sequence[Model]) -> None:
+        """Take over a trained GMF and MLP, fused by ``alpha`` (section 3.4.1), or one trained NeuMF.
+
+        Raises ConfigError where these are other models or have other widths, SchemaError where they were trained on
+        different schemas.
+        """
+        if len(trained) != 2:
+            return super().start_from(trained)
+        gmf, mlp = sorted(trained, key=lambda one: hasattr(one, "tower"))
+        if [type(gmf).__name__, type(mlp).__name__] != ["GMF", "NCFMLP"]:
+            raise ConfigError("NeuMF starts from one gmf and one mlp, or from one neumf")
+        fused = self.from_pretrained(cast(TrainedGMF, gmf), cast(TrainedMLP, mlp), alpha=self.config.alpha)
+        self.take_weights(fused)
 
     @classmethod
     def from_pretrained(cls, gmf: TrainedGMF, mlp: TrainedMLP, *, alpha: float = 0.5) -> Self:

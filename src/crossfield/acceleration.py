@@ -1,0 +1,105 @@
+"""What a run computes with on this machine: threads, bf16, compilation, and whether these are worth it here."""
+
+import os
+import shutil
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from crossfield.models.base import Model
+
+Switch = Literal["off", "on", "auto"]
+Precision = Literal["fp32", "bf16", "auto"]
+
+_COMPILE_SECONDS = 30.0
+"""What compiling costs before the first step (20 to 30 s measured)."""
+_WORTH = 10.0
+"""A run is worth compiling when it takes this many times as long."""
+_SPEED = {"cpu": 4e10, "cuda": 1e13}
+"""Floating-point operations per second a training step reaches, per CPU thread or GPU."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a run computes with; a resumed run keeps it, because other means give other bits."""
+
+    threads: int
+    bf16: bool
+    compiled: bool
+
+
+def choose_means(
+    model: Model, device: torch.device, *, threads: int | None, precision: Precision, compile: Switch, num_rows: int
+) -> tuple[Means, list[str]]:
+    """The means that suit this machine, for ``num_rows`` examples to train, and one phrase per choice."""
+    threads = threads or torch.get_num_threads()
+    bf16, why_bf16 = choose_bf16(precision, device)
+    seconds = expected_seconds(model, device, num_rows=num_rows, threads=threads)
+    compiled, why_compiled = choose_compile(compile, device, seconds=seconds, is_jagged=bool(model.schema.sequences))
+    return Means(threads, bf16, compiled), [why_bf16, why_compiled]
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 in hardware: AVX-512 BF16 or AMX on a CPU, Ampere or later on a GPU."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    flags = torch.cpu.get_capabilities()
+    return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
+
+
+def choose_bf16(precision: Precision, device: torch.device) -> tuple[bool, str]:
+    """Whether to train under bf16 autocast, and one phrase that says so and why."""
+    if precision != "auto":
+        return precision == "bf16", f"{precision} as asked"
+    if has_fast_bf16(device):
+        return True, "bf16: this device has instructions for it"
+    return False, "fp32: this device has no bf16 instructions"
+
+
+def choose_compile(switch: Switch, device: torch.device, *, seconds: float, is_jagged: bool) -> tuple[bool, str]:
+    """Whether to compile for a training of so many seconds, and one phrase that says so and why."""
+    if switch == "off":
+        return False, "not compiled, as asked"
+    if is_jagged:
+        return False, "not compiled: multi-valued fields give every batch another shape"
+    if switch == "on":
+        return True, "compiled as asked"
+    if not _can_compile(device):
+        return False, "not compiled: no C++ compiler or Python headers here"
+    is_worth = seconds > _WORTH * _COMPILE_SECONDS
+    return is_worth, f"{'compiled' if is_worth else 'not compiled'}: about {seconds:,.0f} s of training expected"
+
+
+def expected_seconds(model: nn.Module, device: torch.device, *, num_rows: int, threads: int) -> float:
+    """A rough guess of the training time: 6 operations per example and weight of the linear layers.
+
+    Counted, not measured: two runs of one recipe must decide alike.
+    """
+    weights = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Linear))
+    return 6.0 * weights * num_rows / (_SPEED.get(device.type, 1e13) * (threads if device.type == "cpu" else 1))
+
+
+def _can_compile(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return True
+    compilers = (os.environ.get("CXX"), "g++", "clang++")
+    headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    return headers.is_file() and any(name and shutil.which(name) for name in compilers)
+
+
+@contextmanager
+def settled(device: torch.device) -> Iterator[None]:
+    """Only repeatable algorithms where they cost nothing, on a CPU; afterwards torch's settings are as before."""
+    threads, is_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(is_deterministic or device.type == "cpu")
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(is_deterministic)
+        torch.set_num_threads(threads)

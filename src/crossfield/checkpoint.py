@@ -1,0 +1,207 @@
+"""Checkpoints: the whole position of a run as sealed folders of safetensors and JSON, never a pickle."""
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from crossfield.errors import CorruptError, RunError
+from crossfield.files import MANIFEST, atomic_path, read_json, read_manifest, sync_folder, write_json, write_manifest
+
+KIND = "checkpoint"
+_TENSORS, _SCALARS = "tensors.safetensors", "scalars.json"
+_PREFIX = "checkpoint-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a sealed folder held, and why newer ones were passed over."""
+
+    tensors: dict[str, Tensor]
+    scalars: dict[str, Any]
+    path: Path
+    skipped: tuple[str, ...] = ()
+    """One sentence per damaged checkpoint newer than this one."""
+
+
+def save_checkpoint(
+    folder: Path, *, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any], previous: Path | None = None
+) -> Path:
+    """Write and seal the next checkpoint of a run, then remove all others but ``previous``; returns its path.
+
+    Written beside its final place and renamed when durable: a kill or a full disk at any moment leaves the ones
+    before it untouched. Without ``previous`` the newest other one stays. Raises RunError where it cannot be written.
+    """
+    older = _checkpoints(folder)
+    number = 1 + max((_number(path) for path in older), default=0)
+    target = folder / f"{_PREFIX}{number:06d}"
+    part = folder / f".{target.name}.part"
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        _write(part, tensors, scalars)
+        part.replace(target)
+        sync_folder(folder)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"cannot write a checkpoint to {folder}: {error}; the one before is kept") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    keep = previous if previous is not None else next(iter(older), None)
+    _remove([path for path in older if path != keep])
+    return target
+
+
+def _write(folder: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(folder / _TENSORS) as path:
+        save_file(plain, path)
+    write_json(folder / _SCALARS, dict(scalars))
+    write_manifest(folder, KIND, names=[_TENSORS, _SCALARS], about={})
+
+
+def load_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None where there is none yet.
+
+    Tensors lie in memory of their own, on the CPU. Raises CorruptError where there are checkpoints and all are damaged.
+    """
+    skipped: list[str] = []
+    for path in _checkpoints(folder):
+        try:
+            read_manifest(path, KIND)
+            # What is loaded is a map of the file: a copy depends on it no more, and lies in memory as torch aligns it.
+            tensors = {name: tensor.clone() for name, tensor in load_file(path / _TENSORS).items()}
+            return Checkpoint(tensors, read_json(path / _SCALARS), path, tuple(skipped))
+        except (CorruptError, SafetensorError, OSError) as error:
+            skipped.append(f"checkpoint {path.name} is damaged ({error})")
+    if skipped:
+        raise CorruptError(f"no checkpoint of {folder} can be used: {'; '.join(skipped)}; train again with --overwrite")
+    return None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Newest first; what a kill left half-written does not count."""
+    found = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdecimal()]
+    return sorted(found, key=_number, reverse=True)
+
+
+def _number(path: Path) -> int:
+    return int(path.name.removeprefix(_PREFIX))
+
+
+def _remove(folders: list[Path]) -> None:
+    for folder in folders:
+        # The seal goes first: what a kill in between leaves says that it is damaged, and does not look whole.
+        (folder / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Checkpoints:
+    """The checkpoints of one run: found, checked against the run, written; without a folder, none."""
+
+    def __init__(self, folder: Path | None, identity: Mapping[str, Any]) -> None:
+        self._folder, self._identity = folder, dict(identity)
+        self._previous: Path | None = None
+        self.skipped: tuple[str, ...] = ()
+        """What ``find`` passed over because it was damaged."""
+
+    def find(self, *, resume: bool) -> dict[str, Any] | None:
+        """The state in the newest whole checkpoint, or None where there is none yet.
+
+        Raises RunError where there is one and it is not to be resumed, or where it belongs to another run than this:
+        a plain value of the identity differs.
+        """
+        found = load_checkpoint(self._folder) if self._folder is not None else None
+        if found is None:
+            return None
+        if not resume:
+            raise RunError(f"{self._folder} holds checkpoints of an earlier run; resume it or choose another folder")
+        state: dict[str, Any] = unflatten(found.tensors, found.scalars)
+        self._check(state["identity"], found.path)
+        self._previous, self.skipped = found.path, found.skipped
+        return state
+
+    def _check(self, before: Mapping[str, Any], path: Path) -> None:
+        for name, now in self._identity.items():
+            if before.get(name) != now:
+                shown = [json.dumps(value) for value in (before.get(name), now)]
+                what = f"{name} = {shown[0]}, not {shown[1]}" if max(map(len, shown)) < 80 else f"other {name}"
+                raise RunError(f"{path} was written with {what}; use the same settings and data, or train anew")
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write a nested state; raises RunError where that fails, the one before being kept."""
+        if self._folder is not None:
+            tensors, scalars = flatten({**state, "identity": self._identity})
+            self._previous = save_checkpoint(self._folder, tensors=tensors, scalars=scalars, previous=self._previous)
+
+
+def flatten(state: Any) -> tuple[dict[str, Tensor], Any]:
+    """Split a nested state into its tensors, by path, and a JSON value of everything else that says where they go.
+
+    Dicts (keys of any scalar type), lists, tuples, strings, numbers (inf and NaN too), booleans, None and tensors
+    survive exactly. Raises TypeError naming the path of anything else.
+    """
+    tensors: dict[str, Tensor] = {}
+    return tensors, _flatten(state, "", tensors)
+
+
+def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        name = path if path not in tensors else f"{path}#{len(tensors)}"  # {"a/b": ..., "a": {"b": ...}}
+        tensors[name] = value
+        return {"$tensor": name}
+    if isinstance(value, Mapping):
+        if all(isinstance(key, str) and not key.startswith("$") for key in value):
+            return {key: _flatten(item, _join(path, key), tensors) for key, item in value.items()}
+        return {"$items": [[key, _flatten(item, _join(path, key), tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        items = [_flatten(item, _join(path, index), tensors) for index, item in enumerate(value)]
+        return {"$tuple": items} if isinstance(value, tuple) else items
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": repr(value)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{path or 'the state'} is a {type(value).__name__}, which no checkpoint can hold")
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}/{key}" if path else str(key)
+
+
+def unflatten(tensors: Mapping[str, Tensor], scalars: Any) -> Any:
+    """The nested state that ``flatten`` split."""
+    if isinstance(scalars, list):
+        return [unflatten(tensors, item) for item in scalars]
+    if not isinstance(scalars, Mapping):
+        return scalars
+    if "$tensor" in scalars:
+        return tensors[scalars["$tensor"]]
+    if "$tuple" in scalars:
+        return tuple(unflatten(tensors, scalars["$tuple"]))
+    if "$items" in scalars:
+        return {key: unflatten(tensors, item) for key, item in scalars["$items"]}
+    if "$float" in scalars:
+        return float(scalars["$float"])
+    return {key: unflatten(tensors, item) for key, item in scalars.items()}
+
+
+def rng_state(device: torch.device) -> dict[str, Tensor]:
+    """State of torch's random generators, [bytes] uint8: the CPU's, and the device's where it has its own."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_rng_state(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Put the generators back to where ``rng_state`` found them."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)

@@ -1,0 +1,325 @@
+"""The training loop: batches in, a trained model out, and at every step a position from which it can go on exactly."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from crossfield.acceleration import Means, choose_means, settled
+from crossfield.batch import Batch
+from crossfield.checkpoint import Checkpoints, rng_state, set_rng_state
+from crossfield.data.negatives import NegativeSampler
+from crossfield.data.store import Reader
+from crossfield.errors import DataError
+from crossfield.layers.linear import set_padding
+from crossfield.layers.unseen import UntrainedRows, drop_ids
+from crossfield.models.base import Model
+from crossfield.objectives import Objective, bce_objective, bpr_objective
+from crossfield.optim import build_optimizers
+from crossfield.progress import Meter, Report, ReportKind, RunLog, Stopwatch, TrainResult, check_finite, plain
+from crossfield.stopping import Interrupts, Plateau
+from crossfield.train_options import TrainConfig
+
+__all__ = ["Evaluate", "Report", "TrainConfig", "TrainResult", "Trainer"]
+
+Evaluate = Callable[[Model], dict[str, float]]
+
+_REPORT_SECONDS = 1.0
+_PADDING = 16
+FREE_ON_RESUME = frozenset({"epochs", "patience", "threads", "checkpoint_seconds", "tensorboard"})
+"""Settings a resumed run may change: they do not touch the steps already made."""
+
+
+@dataclass
+class _Progress:
+    """The part of a run's position that is plain numbers."""
+
+    step: int = 0
+    evaluations: int = 0
+    seconds: float = 0.0
+    best_epoch: int | None = None
+    best_metrics: dict[str, float] | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains one model on one reader.
+
+    What happens, in order::
+
+        for each epoch:
+            for each batch:                      # from the reader's position
+                draw negatives, drop ids         # pure functions of seed and position, or of the saved generators
+                loss, gradients, step
+                evaluate                         # evals_per_epoch times: keep the best weights, lower lr, or stop
+                report, checkpoint               # once a second, every checkpoint_seconds
+        restore the best weights
+
+    ``evaluate`` measures the model on validation rows; without it all epochs are trained. ``unseen_rate`` is the
+    encoder's share of ids to drop. With ``folder``, checkpoints and ``log.jsonl`` go there. First weights are the
+    model's own: seed torch before building it. The device is that of the model.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        reader: Reader,
+        config: TrainConfig,
+        *,
+        evaluate: Evaluate | None = None,
+        negatives: NegativeSampler | None = None,
+        unseen_rate: float = 0.0,
+        folder: Path | None = None,
+        on_report: Callable[[Report], None] = lambda report: None,
+        objective: Objective | None = None,
+    ) -> None:
+        self.model, self.reader, self.config = model, reader, config
+        self._evaluate, self._negatives, self._unseen_rate = evaluate, negatives, unseen_rate
+        self._folder, self._on_report = folder, on_report
+        default = bpr_objective(negatives) if config.objective == "bpr" else bce_objective
+        self._objective = objective if objective is not None else default
+        self._device = next(model.parameters()).device
+        self._num_batches = reader.num_batches
+        if not self._num_batches:
+            raise DataError("there are no training rows")
+        self._last_step = config.epochs * self._num_batches
+
+    def fit(self, resume: bool = False) -> TrainResult:
+        """Train to the end and restore the best weights; with ``resume``, go on from the newest whole checkpoint.
+
+        Ctrl-C (any KeyboardInterrupt) saves a checkpoint between two steps and is raised again. Raises RunError where
+        the folder's checkpoints are not asked for or belong to other settings, or where the loss is not finite;
+        CorruptError where every checkpoint is damaged.
+        """
+        with Interrupts() as self._interrupts, settled(self._device):
+            self._prepare(resume)
+            try:
+                self._loop()
+                self._untrained.fill(self.model)
+                self._save()
+            except KeyboardInterrupt:
+                self._save()
+                raise
+            finally:
+                set_padding(self.model, 1)
+                self._log.close()
+            return self._finish()
+
+    def _prepare(self, resume: bool) -> None:
+        config = self.config
+        self._at, self._meter = _Progress(), Meter()
+        self._session, self._since_report, self._since_save = Stopwatch(), Stopwatch(), Stopwatch()
+        self._optimizers = build_optimizers(self.model, config)
+        self._plateau = Plateau(config.monitor, config.patience, config.min_delta)
+        self._untrained = UntrainedRows(self.model.schema, self._device)
+        self._best: dict[str, Tensor] | None = None
+        self._notes = [] if self._evaluate else [f"no validation rows: training all {config.epochs} epochs"]
+        self._checkpoints = Checkpoints(self._folder, self._identity())
+        state = self._checkpoints.find(resume=resume)
+        self._means = Means(**state["means"]) if state is not None else self._choose_means()
+        self._use_means()
+        torch.manual_seed(config.seed)
+        if state is not None:
+            self._restore(state)
+        self._saved = self._place if state is not None else None
+        self._first_step = self._at.step
+        self._log = RunLog(self._folder, tensorboard=config.tensorboard)
+        self._log.rewind(state["log_lines"] if state is not None else 0)
+        self._emit(self._report("start", note="; ".join(self._notes)))
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a checkpoint to fit: settings that touch the steps, data, shapes of the weights."""
+        settings = {k: v for k, v in self.config.model_dump(mode="json").items() if k not in FREE_ON_RESUME}
+        shapes = {name: list(weight.shape) for name, weight in self.model.state_dict().items()}
+        data = {"encoder": self.reader.store.fingerprint, "rows": self.reader.store.num_rows}
+        return {**settings, **data, "unseen_rate": self._unseen_rate, "weights": shapes}
+
+    def _choose_means(self) -> Means:
+        means, notes = choose_means(
+            self.model,
+            self._device,
+            threads=self.config.threads,
+            precision=self.config.precision,
+            compile=self.config.compile,
+            num_rows=self._last_step * self.config.batch_size,
+        )
+        self._notes += notes
+        return means
+
+    def _use_means(self) -> None:
+        torch.set_num_threads(self._means.threads)
+        set_padding(self.model, _PADDING if self.config.pad_widths else 1)
+        is_compiled = self._means.compiled
+        self._full_model = cast(nn.Module, torch.compile(self.model, dynamic=False)) if is_compiled else self.model
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        return self._at.step, self._at.evaluations
+
+    def _is_done(self) -> bool:
+        return self._at.step >= self._last_step or self._plateau.is_reached
+
+    def _loop(self) -> None:
+        self.model.train()
+        self._evaluate_if_due()  # a run may have stopped between a step and its evaluation
+        while not self._is_done():
+            epoch, index = divmod(self._at.step, self._num_batches)
+            self.reader.position = replace(self.reader.position, epoch=epoch, batch=index)
+            step_time = Stopwatch()
+            for batch in self.reader.epoch():
+                self._train(batch)
+                self._meter.busy_seconds += step_time.seconds
+                self._evaluate_if_due()
+                self._report_and_save_if_due()
+                if self._is_done():
+                    break
+                step_time.restart()
+
+    def _train(self, batch: Batch) -> None:
+        """One step, never cut in two by a signal."""
+        with self._interrupts.whole():
+            # Compiled code knows one shape only: the short last batch runs as it is.
+            model = self._full_model if batch.size == self.config.batch_size else self.model
+            batch = self._make_ready(batch)
+            with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._means.bf16):
+                loss = self._objective(model, batch)
+            self._optimizers.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizers.step()
+            self._at.step += 1
+            self._meter.add(self._at.step, loss, batch)
+
+    def _make_ready(self, batch: Batch) -> Batch:
+        if self._negatives is not None:
+            epoch, index = divmod(self._at.step, self._num_batches)
+            batch = self._negatives.extend(batch, epoch=epoch, index=index)
+        if self._device.type != "cpu":
+            batch = batch.to(self._device)
+        if self._unseen_rate:
+            batch = drop_ids(batch, self._unseen_rate)
+        self._untrained.observe(batch)
+        return batch
+
+    def _evaluate_if_due(self) -> None:
+        due = self._at.step * self.config.evals_per_epoch // self._num_batches
+        if due <= self._at.evaluations:
+            return
+        self._check_finite()
+        self._untrained.fill(self.model)
+        metrics = None
+        if self._evaluate is not None:
+            metrics = {name: float(value) for name, value in self._evaluate(self.model).items()}
+            self.model.train()
+        with self._interrupts.whole():
+            report = self._report("evaluation", metrics)
+            self._judge(report)
+            self._at.evaluations = due
+            self._meter.restart()
+        self._emit(report)
+
+    def _judge(self, report: Report) -> None:
+        """Write the evaluation down; keep the weights where they are the best so far, else lower the rates."""
+        about = {"step": report.step, "epoch": report.epoch, "train_loss": report.train_loss, "lr": report.lr}
+        metrics = report.metrics
+        if metrics is None:
+            self._at.history.append(about)
+            return
+        if self._plateau.update(metrics):
+            self._best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+            self._at.best_epoch, self._at.best_metrics = report.epoch, plain(metrics)
+        else:
+            self._optimizers.scale_lr(self.config.plateau_factor, least=self.config.min_lr)
+        self._at.history.append(plain({**about, **metrics}))
+
+    def _report_and_save_if_due(self) -> None:
+        if self._since_report.seconds >= _REPORT_SECONDS:
+            self._meter.flush()
+            self._emit(self._report("progress"))
+        if self._since_save.seconds >= self.config.checkpoint_seconds:
+            self._save()
+
+    def _report(self, kind: ReportKind, metrics: dict[str, float] | None = None, note: str = "") -> Report:
+        step, seconds = self._at.step, self._session.seconds
+        per_step = seconds / max(step - self._first_step, 1)
+        return Report(
+            kind=kind,
+            step=step,
+            epoch=max(step - 1, 0) // self._num_batches,
+            fraction=step / self._last_step,
+            seconds=self._at.seconds + seconds,
+            rows_per_second=self._meter.rows_per_second,
+            eta_seconds=per_step * max(self._last_step - step, 0),
+            train_loss=self._meter.train_loss,
+            lr=self._optimizers.lr,
+            metrics=metrics,
+            note=note,
+        )
+
+    def _emit(self, report: Report) -> None:
+        self._since_report.restart()
+        self._log.write(report)
+        self._on_report(report)
+
+    def _save(self) -> None:
+        """Write a checkpoint, unless there is no folder or nothing has happened since the last one."""
+        if self._folder is None or self._saved == self._place:
+            return
+        self._check_finite()
+        self._checkpoints.save(self._state())
+        self._saved = self._place
+        self._since_save.restart()
+
+    def _check_finite(self) -> None:
+        """Refuse to judge or keep what cannot be trained further."""
+        self._meter.flush()
+        check_finite(self.model, self._at.step)
+
+    def _state(self) -> dict[str, Any]:
+        """The whole position of the run."""
+        return {
+            "means": asdict(self._means),
+            "progress": {**asdict(self._at), "seconds": self._at.seconds + self._session.seconds},
+            "log_lines": self._log.num_lines,
+            "rng": rng_state(self._device),
+            "best": self._best,
+            **{name: part.state_dict() for name, part in self._parts().items()},
+        }
+
+    def _parts(self) -> dict[str, Any]:
+        """Everything with a state of its own."""
+        return {
+            "model": self.model,
+            "optimizers": self._optimizers,
+            "plateau": self._plateau,
+            "untrained": self._untrained,
+            "meter": self._meter,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self._at = _Progress(**state["progress"])
+        if state["best"] is not None:
+            self._best = {name: value.to(self._device) for name, value in state["best"].items()}
+        set_rng_state(state["rng"], self._device)
+        self._notes += [*self._checkpoints.skipped, f"resumed after step {self._at.step:,}"]
+
+    def _finish(self) -> TrainResult:
+        if self._best is not None:
+            self.model.load_state_dict(self._best)
+        self.model.eval()
+        stopped = self._at.step < self._last_step
+        note = f"no improvement in {self.config.patience} evaluations" if stopped else "all epochs done"
+        end = self._report("end", self._at.best_metrics, note)
+        self._emit(end)
+        return TrainResult(
+            history=self._at.history,
+            best_epoch=self._at.best_epoch,
+            best_metrics=self._at.best_metrics,
+            seconds=end.seconds,
+            rows_per_second=end.rows_per_second,
+            notes=tuple(self._notes),
+        )

@@ -1,0 +1,52 @@
+"""What a training run can be told: one config, so that flags, recipes and Python say the same words."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from crossfield.acceleration import Precision, Switch
+from crossfield.optim import OptimConfig
+
+
+class TrainConfig(OptimConfig):
+    """How to train: the [train] section of a recipe."""
+
+    epochs: int = Field(10, ge=1)
+    """Most passes over the training rows."""
+    batch_size: int = Field(4096, ge=1)
+    """Rows per step (positives, where negatives are drawn)."""
+    seed: int = Field(0, ge=0)
+    """Decides first weights, order of rows, dropout and drawn negatives."""
+    threads: int | None = Field(None, ge=1)
+    """CPU threads; by default what torch chooses. Results repeat exactly only with the same number."""
+    precision: Precision = "auto"
+    """bf16 computes most of the forward and backward pass in 16 bits; auto does so where the device has instructions
+    for it. Weights, losses, evaluation and prediction are fp32 always."""
+    compile: Switch = "auto"
+    """Compile the model for the full batches; auto does so where training takes far longer than the 30 s it costs."""
+    pad_widths: bool = True
+    """Round layer widths up to a multiple of 16 while computing; weights are stored as they are."""
+    objective: Literal["bce", "bpr"] = "bce"
+    """What is minimised: binary cross-entropy, or BPR of positives against drawn negatives."""
+    negatives: int = Field(0, ge=0)
+    """Negatives drawn per positive where the rows have no label; 0 means 4 with bce, 1 with bpr."""
+    negative_sampling: Literal["uniform", "popularity"] = "uniform"
+    """How negatives are drawn."""
+    monitor: str | None = None
+    """Validation metric that decides; by default the first one measured: auc with labels, hr@10 without."""
+    patience: int = Field(2, ge=1)
+    """Evaluations in a row without an improvement after which training stops."""
+    min_delta: float = Field(1e-6, ge=0)
+    """What counts as an improvement."""
+    plateau_factor: float = Field(0.1, gt=0, le=1)
+    """The learning rate is multiplied by this after each evaluation without an improvement; 1 leaves it."""
+    min_lr: float = Field(1e-6, ge=0)
+    """The learning rate does not go below this."""
+    evals_per_epoch: int = Field(1, ge=1)
+    """Evaluations per epoch."""
+    checkpoint_seconds: float = Field(60.0, ge=0)
+    """Seconds between checkpoints; 0 writes one after every step."""
+    start_from: tuple[str, ...] = ()
+    """Finished runs whose weights to start from: one of the same model, or for neumf one of gmf and one of mlp."""
+    tensorboard: bool = False
+    """Keep records for TensorBoard beside log.jsonl."""

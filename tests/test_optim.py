@@ -1,0 +1,383 @@
+"""Row-sparse optimisers against slow definitions, torch's own, and a hand-worked case; the step around them."""
+
+import copy
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from crossfield.layers.embedding import EmbeddingArena
+from crossfield.optim import (
+    FTRL,
+    Adagrad,
+    LazyAdam,
+    OptimConfig,
+    Optimizers,
+    RowOptimizer,
+    RowwiseAdagrad,
+    build_optimizers,
+    parameter_groups,
+)
+
+ROWS, DIM, STEPS = 7, 3, 6
+
+
+def table(seed: int = 0) -> nn.Parameter:
+    return nn.Parameter(torch.randn(ROWS, DIM, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+
+
+def gradients(seed: int = 1) -> list[tuple[list[int], Tensor]]:
+    """Six steps of (rows, values): some rows often, some once, row 6 never."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = [[0, 2], [1, 2, 5], [2], [0, 1, 2, 3, 4], [2, 4], []]
+    return [(r, torch.randn(len(r), DIM, generator=generator, dtype=torch.float64)) for r in rows]
+
+
+def sparse(rows: list[int], values: Tensor) -> Tensor:
+    indices = torch.tensor([rows], dtype=torch.int64)
+    return torch.sparse_coo_tensor(indices, values, (ROWS, DIM), is_coalesced=True, check_invariants=False)
+
+
+def run_sparse(optimizer: torch.optim.Optimizer, weight: nn.Parameter) -> Tensor:
+    for rows, values in gradients():
+        weight.grad = sparse(rows, values.clone())
+        optimizer.step()
+    return weight.detach()
+
+
+def slow_lazy_adam(weight: Tensor, lr: float, eps: float) -> list[list[float]]:
+    w = weight.tolist()
+    m = [[0.0] * DIM for _ in range(ROWS)]
+    v = [[0.0] * DIM for _ in range(ROWS)]
+    for step, (rows, values) in enumerate(gradients(), start=1):
+        for r, row in zip(rows, values.tolist(), strict=True):
+            for d, g in enumerate(row):
+                m[r][d] = 0.9 * m[r][d] + 0.1 * g
+                v[r][d] = 0.999 * v[r][d] + 0.001 * g * g
+                corrected = math.sqrt(v[r][d] / (1 - 0.999**step)) + eps
+                w[r][d] -= lr * (m[r][d] / (1 - 0.9**step)) / corrected
+    return w
+
+
+def slow_rowwise_adagrad(weight: Tensor, lr: float, eps: float) -> list[list[float]]:
+    w, total = weight.tolist(), [0.0] * ROWS
+    for rows, values in gradients():
+        for r, row in zip(rows, values.tolist(), strict=True):
+            total[r] += sum(g * g for g in row) / DIM
+            w[r] = [x - lr * g / (math.sqrt(total[r]) + eps) for x, g in zip(w[r], row, strict=True)]
+    return w
+
+
+def slow_adagrad(weight: Tensor, lr: float, l1: float) -> list[list[float]]:
+    w, total = weight.tolist(), [[0.0] * DIM for _ in range(ROWS)]
+    for rows, values in gradients():
+        for r, row in zip(rows, values.tolist(), strict=True):
+            for d, g in enumerate(row):
+                total[r][d] += g * g
+                rate = lr / (math.sqrt(total[r][d]) + 1e-10)
+                moved = w[r][d] - rate * g
+                w[r][d] = math.copysign(max(abs(moved) - rate * l1, 0.0), moved)
+    return w
+
+
+def slow_ftrl(weight: Tensor, *, alpha: float, beta: float, l1: float, l2: float) -> list[list[float]]:
+    w = weight.tolist()
+    z = [[0.0] * DIM for _ in range(ROWS)]
+    n = [[0.0] * DIM for _ in range(ROWS)]
+    for rows, values in gradients():
+        for r, row in zip(rows, values.tolist(), strict=True):
+            for d, g in enumerate(row):
+                sigma = (math.sqrt(n[r][d] + g * g) - math.sqrt(n[r][d])) / alpha
+                z[r][d] += g - sigma * w[r][d]
+                n[r][d] += g * g
+                sign = math.copysign(1.0, z[r][d])
+                curvature = (beta + math.sqrt(n[r][d])) / alpha + l2
+                w[r][d] = 0.0 if abs(z[r][d]) <= l1 else -(z[r][d] - sign * l1) / curvature
+    return w
+
+
+def assert_close(actual: Tensor, expected: list[list[float]]) -> None:
+    torch.testing.assert_close(actual, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_lazy_adam_is_its_slow_definition() -> None:
+    weight = table()
+    expected = slow_lazy_adam(weight.detach(), 0.01, 1e-3)
+    assert_close(run_sparse(LazyAdam([weight], 0.01, eps=1e-3), weight), expected)
+
+
+def test_lazy_adam_tends_to_sparse_adam_as_eps_vanishes_and_differs_where_eps_counts() -> None:
+    ours, theirs, small = table(), table(), table()
+    run_sparse(LazyAdam([ours], 0.01, eps=1e-20), ours)
+    run_sparse(torch.optim.SparseAdam([theirs], 0.01, eps=1e-20), theirs)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    run_sparse(LazyAdam([small], 0.01, eps=1e-1), small)
+    assert (small - theirs).abs().max() > 1e-3
+
+
+def test_lazy_adam_on_dense_gradients_is_adam() -> None:
+    ours, theirs = table(), table()
+    mine, torchs = LazyAdam([ours], 0.01), torch.optim.Adam([theirs], 0.01)
+    for rows, values in gradients():
+        ours.grad, theirs.grad = sparse(rows, values).to_dense(), sparse(rows, values).to_dense()
+        mine.step()
+        torchs.step()
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_rowwise_adagrad_is_its_slow_definition() -> None:
+    weight = table()
+    expected = slow_rowwise_adagrad(weight.detach(), 0.05, 1e-8)
+    assert_close(run_sparse(RowwiseAdagrad([weight], 0.05), weight), expected)
+
+
+def test_rowwise_adagrad_first_step_by_hand() -> None:
+    weight = nn.Parameter(torch.zeros(2, 2))
+    weight.grad = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
+    RowwiseAdagrad([weight], 1.0).step()
+    # Mean square of (3, 4) is 12.5: the step is g / sqrt(12.5).
+    torch.testing.assert_close(weight.detach(), torch.tensor([[-3.0, -4.0], [0.0, 0.0]]) / math.sqrt(12.5))
+
+
+@pytest.mark.parametrize("l1", [0.0, 0.3])
+def test_adagrad_is_its_slow_definition(l1: float) -> None:
+    weight = table()
+    expected = slow_adagrad(weight.detach(), 0.5, l1)
+    assert_close(run_sparse(Adagrad([weight], 0.5, l1=l1), weight), expected)
+
+
+def test_ftrl_is_its_slow_definition() -> None:
+    weight = table()
+    expected = slow_ftrl(weight.detach(), alpha=0.3, beta=0.7, l1=0.4, l2=0.1)
+    assert_close(run_sparse(FTRL([weight], 0.3, beta=0.7, l1=0.4, l2=0.1), weight), expected)
+
+
+def test_ftrl_first_step_by_hand_and_exact_zeros() -> None:
+    weight = nn.Parameter(torch.zeros(1, 3, dtype=torch.float64))
+    optimizer = FTRL([weight], 0.5, beta=1.0, l1=1.0)
+    weight.grad = torch.tensor([[2.0, 0.5, -1.0]], dtype=torch.float64)
+    optimizer.step()
+    # z = g; |z| = 2 > 1: w = -(2 - 1) / ((1 + 2) / 0.5) = -1/6; |z| = 0.5 and 1 do not exceed λ₁: exactly 0.
+    torch.testing.assert_close(weight.detach(), torch.tensor([[-1 / 6, 0.0, 0.0]], dtype=torch.float64))
+    assert weight[0, 1].item() == 0.0 and weight[0, 2].item() == 0.0
+
+
+def test_ftrl_without_beta_keeps_untouched_weights_at_zero() -> None:
+    weight = nn.Parameter(torch.zeros(1, 2))
+    weight.grad = torch.tensor([[1.0, 0.0]])
+    FTRL([weight], 0.1, beta=0.0).step()
+    torch.testing.assert_close(weight.detach(), torch.tensor([[-0.1, 0.0]]))
+
+
+@pytest.mark.parametrize("kind", [RowwiseAdagrad, Adagrad, FTRL])
+def test_sparse_and_dense_gradients_agree_on_touched_rows(kind: Callable[..., RowOptimizer]) -> None:
+    start = torch.zeros(ROWS, DIM, dtype=torch.float64)
+    by_rows, whole = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    first, second = kind([by_rows]), kind([whole])
+    for rows, values in gradients():
+        by_rows.grad, whole.grad = sparse(rows, values), sparse(rows, values).to_dense()
+        first.step()
+        second.step()
+    torch.testing.assert_close(by_rows, whole, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("kind", [LazyAdam, RowwiseAdagrad, Adagrad, FTRL])
+def test_rows_without_gradient_keep_their_bits(kind: Callable[..., RowOptimizer]) -> None:
+    weight = table()
+    before = weight.detach().clone()
+    run_sparse(kind([weight]), weight)
+    assert torch.equal(weight[6], before[6])
+    assert not torch.equal(weight[2], before[2])
+
+
+@pytest.mark.parametrize("kind", [LazyAdam, RowwiseAdagrad, Adagrad, FTRL])
+def test_unsorted_and_repeated_rows_are_added_up_first(kind: Callable[..., RowOptimizer]) -> None:
+    values = torch.ones(3, DIM, dtype=torch.float64)
+    repeated, merged = table(), table()
+    repeated.grad = torch.sparse_coo_tensor(torch.tensor([[4, 1, 4]]), values, (ROWS, DIM), check_invariants=False)
+    merged.grad = sparse([1, 4], torch.stack([values[0], 2 * values[0]]))
+    kind([repeated]).step()
+    kind([merged]).step()
+    assert torch.equal(repeated, merged)
+
+
+@pytest.mark.parametrize("kind", [LazyAdam, RowwiseAdagrad, Adagrad, FTRL])
+def test_state_round_trip_continues_bit_equal(kind: Callable[..., RowOptimizer]) -> None:
+    straight = table()
+    optimizer = kind([straight])
+    run_sparse(optimizer, straight)
+    resumed = nn.Parameter(straight.detach().clone())
+    other = kind([resumed])
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    run_sparse(optimizer, straight)
+    run_sparse(other, resumed)
+    assert torch.equal(straight, resumed)
+
+
+class TwoPart(nn.Module):
+    """An arena over two fields and a dense layer; ``wide`` splits off a second arena."""
+
+    def __init__(self, wide: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.arena = EmbeddingArena([4, 6], 3, std=0.1).double()
+        self.net = nn.Linear(6, 1).double()
+        self.wide = EmbeddingArena([4, 6], 1, std=0.0).double() if wide else None
+        self.bias = nn.Parameter(torch.zeros(1, dtype=torch.float64)) if wide else None
+
+    def forward(self, ids: Tensor) -> Tensor:
+        logits: Tensor = self.net(self.arena(ids).flatten(1))
+        return logits if self.wide is None else logits + self.wide(ids).sum(1) + self.bias
+
+
+class WideTwoPart(TwoPart):
+    def __init__(self) -> None:
+        super().__init__(wide=True)
+
+    def parameter_roles(self) -> dict[str, list[nn.Parameter]]:
+        assert self.wide is not None and self.bias is not None
+        return {"wide": [self.wide.weight, self.bias], "deep": [self.arena.weight, *self.net.parameters()]}
+
+
+IDS = torch.tensor([[1, 2], [3, 2], [1, 5]])
+
+
+def backward(model: nn.Module, optimizers: Optimizers, *, penalty: Tensor | float = 0.0) -> None:
+    optimizers.zero_grad()
+    (3 * model(IDS).square().mean() - model(IDS).mean() + penalty).backward()
+
+
+@pytest.mark.parametrize("name", ["lazy_adam", "rowwise_adagrad", "adagrad", "sgd"])
+def test_no_dense_gradient_on_the_row_sparse_path(name: str) -> None:
+    model = TwoPart()
+    optimizers = build_optimizers(model, OptimConfig.of({"optimizer": name, "clip_norm": 0.1, "embedding_l2": 0.1}))
+    before = model.arena.weight.detach().clone()
+    backward(model, optimizers)
+    optimizers.step()
+    grad = model.arena.weight.grad
+    assert grad is not None and grad.is_sparse
+    touched = {1, 3, 4 + 2, 4 + 5}
+    changed = (model.arena.weight != before).any(1).nonzero().flatten().tolist()
+    assert set(changed) == touched
+
+
+def test_dense_adam_with_l2_and_clip_is_autograd_of_loss_plus_l2() -> None:
+    config = OptimConfig(optimizer="adam", lr=0.01, embedding_l2=0.3, net_l2=0.2, clip_norm=0.1)
+    ours, reference = TwoPart(), TwoPart()
+    optimizers = build_optimizers(ours, config)
+    adam = torch.optim.Adam(reference.parameters(), 0.01)
+    reference_optimizers = Optimizers({})
+    for _ in range(4):
+        backward(ours, optimizers)
+        optimizers.step()
+        reference.zero_grad()
+        penalty = 0.15 * reference.arena.weight.square().sum()
+        penalty = penalty + 0.1 * sum(p.square().sum() for p in reference.net.parameters())
+        backward(reference, reference_optimizers, penalty=penalty)
+        norm = torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.1)
+        assert norm > 0.1, "the clip must bite for the test to mean anything"
+        adam.step()
+    for mine, theirs in zip(ours.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
+
+
+def test_row_sparse_l2_counts_only_touched_rows_and_joins_before_the_clip() -> None:
+    model, reference = TwoPart(), TwoPart()
+    optimizers = build_optimizers(model, OptimConfig(optimizer="sgd", lr=1.0, embedding_l2=0.5, clip_norm=0.2))
+    backward(model, optimizers)
+    optimizers.step()
+    backward(reference, Optimizers({}))
+    touched = torch.zeros(10, 1, dtype=torch.float64)
+    touched[[1, 3, 6, 9]] = 1.0
+    grad = reference.arena.weight.grad
+    assert grad is not None
+    reference.arena.weight.grad = grad + 0.5 * reference.arena.weight.detach() * touched
+    torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.2)
+    torch.optim.SGD(reference.parameters(), 1.0).step()
+    for mine, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
+
+
+def test_clip_leaves_small_gradients_alone() -> None:
+    clipped, free = TwoPart(), TwoPart()
+    for model, config in ((clipped, OptimConfig(clip_norm=1e3)), (free, OptimConfig())):
+        optimizers = build_optimizers(model, config)
+        backward(model, optimizers)
+        optimizers.step()
+    assert all(torch.equal(a, b) for a, b in zip(clipped.parameters(), free.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, (True, True)),
+        ({"optimizer": "adam"}, (False, True)),
+        ({"optimizer": "adam", "wide_optimizer": "same"}, (False, False)),
+    ],
+)
+def test_arenas_are_sparse_unless_adam_moves_whole_tables(
+    settings: dict[str, str], expected: tuple[bool, bool]
+) -> None:
+    model = WideTwoPart()
+    build_optimizers(model, OptimConfig.of(settings))
+    assert model.wide is not None
+    assert (model.arena.sparse, model.wide.sparse) == expected
+
+
+def test_wide_part_has_an_optimizer_and_learning_rate_of_its_own() -> None:
+    model = WideTwoPart()
+    assert {role: len(p) for role, p in parameter_groups(model).items()} == {"embedding": 1, "net": 2, "wide": 2}
+    optimizers = build_optimizers(model, OptimConfig(wide_lr=0.25))
+    wide = optimizers.parts["wide"].optimizer
+    assert isinstance(wide, FTRL) and wide.param_groups[0]["lr"] == 0.25
+    assert optimizers.lr == 1e-3
+    adagrad = build_optimizers(model, OptimConfig(wide_optimizer="adagrad", wide_l1=0.5)).parts["wide"].optimizer
+    assert isinstance(adagrad, Adagrad) and adagrad.param_groups[0]["l1"] == 0.5
+    same = build_optimizers(model, OptimConfig(wide_optimizer="same"))
+    assert set(same.parts) == {"embedding", "net"}
+    assert len(list(same.parts["embedding"].parameters)) == 2
+
+
+@pytest.mark.parametrize("wide", ["ftrl", "adagrad"])
+def test_strong_l1_keeps_wide_weights_exactly_zero(wide: str) -> None:
+    model = WideTwoPart()
+    optimizers = build_optimizers(model, OptimConfig.of({"wide_optimizer": wide, "wide_l1": 10.0}))
+    backward(model, optimizers)
+    optimizers.step()
+    assert model.wide is not None and model.bias is not None
+    assert model.wide.weight.count_nonzero() == 0 and model.bias.count_nonzero() == 0
+
+
+def test_learning_rates_shrink_to_their_floor_and_never_rise() -> None:
+    optimizers = build_optimizers(WideTwoPart(), OptimConfig(lr=1e-3, embedding_lr=1e-7, wide_lr=0.05))
+    optimizers.scale_lr(0.1, least=1e-6)
+    rates = {name: part.optimizer.param_groups[0]["lr"] for name, part in optimizers.parts.items()}
+    assert rates == {"net": pytest.approx(1e-4), "embedding": 1e-7, "wide": pytest.approx(5e-3)}
+    for _ in range(5):
+        optimizers.scale_lr(0.1, least=1e-6)
+    assert optimizers.lr == 1e-6
+
+
+@pytest.mark.parametrize("name", ["lazy_adam", "rowwise_adagrad", "adam", "adagrad", "sgd"])
+def test_whole_state_round_trip_continues_bit_equal(name: str) -> None:
+    config = OptimConfig.of({"optimizer": name, "clip_norm": 1.0})
+    straight = WideTwoPart()
+    optimizers = build_optimizers(straight, config)
+
+    def train(model: nn.Module, mine: Optimizers) -> None:
+        for _ in range(3):
+            backward(model, mine)
+            mine.step()
+
+    train(straight, optimizers)
+    optimizers.scale_lr(0.1)
+    resumed = WideTwoPart()
+    resumed.load_state_dict(straight.state_dict())
+    others = build_optimizers(resumed, config)
+    others.load_state_dict(copy.deepcopy(optimizers.state_dict()))
+    assert others.lr == optimizers.lr
+    train(straight, optimizers)
+    train(resumed, others)
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), resumed.parameters(), strict=True))
