@@ -1,0 +1,82 @@
+"""What a finished run leaves behind: everything a prediction needs, sealed, and nothing that can run code."""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from crossfield.data.encode import Encoder
+from crossfield.data.entities import Entities
+from crossfield.errors import CorruptError, RunError
+from crossfield.files import MANIFEST, atomic_path, read_json, read_manifest, write_bytes, write_json, write_manifest
+from crossfield.models import CATALOGUE
+from crossfield.models.base import Model
+from crossfield.recipe import Recipe
+
+KIND = "run"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model with the encoder, the recipe and, for user-item data, what users saw and items are."""
+
+    recipe: Recipe
+    encoder: Encoder
+    model: Model
+    entities: Entities | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+    """Metrics, training history, versions, checksums of the data: JSON values."""
+
+    def save(self, folder: Path) -> None:
+        """Write and seal the run; the manifest goes last, so a run cut short in between is not taken for whole."""
+        (folder / MANIFEST).unlink(missing_ok=True)
+        for part in ("encoder", "entities"):
+            shutil.rmtree(folder / part, ignore_errors=True)
+        write_bytes(folder / "recipe.toml", self.recipe.to_toml().encode())
+        write_json(folder / "run.json", self.about)
+        self.encoder.save(folder / "encoder")
+        if self.entities is not None:
+            self.entities.save(folder / "entities")
+        with atomic_path(folder / "model.safetensors") as path:
+            save_file({name: value.contiguous() for name, value in self.model.state_dict().items()}, path)
+        parts = [p for part in ("encoder", "entities") for p in sorted((folder / part).rglob("*")) if p.is_file()]
+        names = ["recipe.toml", "run.json", "model.safetensors", *(str(p.relative_to(folder)) for p in parts)]
+        write_manifest(folder, KIND, names=names, about={"model": self.recipe.name})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a run that ``save`` wrote, every file checked first.
+
+        Raises RunError where there is no finished run, CorruptError where a file was changed or does not fit.
+        """
+        check_finished(folder)
+        read_manifest(folder, KIND)
+        recipe = Recipe.read(folder / "recipe.toml")
+        encoder = Encoder.load(folder / "encoder")
+        model = CATALOGUE[recipe.name](encoder.model_schema, recipe.model)
+        try:
+            model.load_state_dict(load_file(folder / "model.safetensors"))
+        except (SafetensorError, RuntimeError) as error:
+            first = str(error).splitlines()[0]
+            raise CorruptError(f"the weights in {folder} do not fit its recipe and encoder: {first}") from None
+        entities = Entities.load(folder / "entities", encoder) if (folder / "entities").is_dir() else None
+        return cls(recipe, encoder, model.eval(), entities, read_about(folder))
+
+
+def check_finished(folder: Path) -> None:
+    """Raise RunError saying what the folder is instead of a finished run."""
+    if not folder.is_dir():
+        raise RunError(f"there is no run at {folder}; train one with: crossfield fit DATA --model NAME --out {folder}")
+    if not (folder / MANIFEST).is_file():
+        unfinished = (folder / "work").is_dir()
+        hint = "an unfinished run; finish it with --resume" if unfinished else "not a Crossfield run"
+        raise RunError(f"{folder} is {hint}")
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What a run says about itself: metrics, history, versions, data."""
+    about: dict[str, Any] = read_json(folder / "run.json")
+    return about

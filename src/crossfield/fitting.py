@@ -1,0 +1,314 @@
+"""From a data set and a recipe to a bundle: encode, train or solve, and write down what happened."""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from crossfield import metrics
+from crossfield.bundle import Bundle
+from crossfield.data.dataset import Dataset
+from crossfield.data.encode import Encoded, Encoder, on_disk
+from crossfield.data.entities import Entities
+from crossfield.data.negatives import NegativeSampler, keep_mask
+from crossfield.data.store import Reader, Store, write_store
+from crossfield.errors import ConfigError, CorruptError, SchemaError
+from crossfield.evaluate import predict, rank_candidates
+from crossfield.files import read_json, sha256_of, write_json
+from crossfield.models import CATALOGUE
+from crossfield.models.base import Interactions, Model, Solved
+from crossfield.progress import Report
+from crossfield.recipe import Recipe
+from crossfield.train import FREE_ON_RESUME, Trainer, TrainResult
+
+Listener = Callable[[Report], None]
+Say = Callable[[str], None]
+
+NEGATIVES_PER_POSITIVE = 4
+"""Drawn for implicit data when the recipe does not say; the NCF paper's number."""
+MONITOR_NEGATIVES = 99
+"""A held-out item is ranked among so many while training implicit data; the NCF paper's number."""
+EVALUATION_ROWS = 8192
+_CLICK_METRICS = {"auc": metrics.auc, "log_loss": metrics.log_loss}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Encoded data, ready to train on."""
+
+    encoder: Encoder
+    train: Store
+    valid: Store | None
+    entities: Entities | None
+    rows_kept_out: int
+    """Training rows left out by ``data.negative_rate``."""
+
+
+def fit_bundle(
+    recipe: Recipe,
+    train: Dataset,
+    valid: Dataset | None,
+    *,
+    work: Path,
+    resume: bool = False,
+    device: str = "cpu",
+    listener: Listener,
+    say: Say,
+) -> Bundle:
+    """Train the recipe's model on raw rows, scratch files and checkpoints in ``work``.
+
+    Raises DataError, SchemaError or ConfigError on what cannot be trained; with ``resume``, ConfigError where the
+    work that lies there belongs to another recipe.
+    """
+    started = time.time()
+    check_trainable(recipe, train)
+    _claim(recipe, work, resume)
+    prepared = prepare(recipe, train, valid, work=work, resume=resume)
+    for note in _notes(prepared):
+        say(note)
+    torch.manual_seed(recipe.train.seed)
+    model = CATALOGUE[recipe.name](prepared.encoder.model_schema, recipe.model).to(device)
+    _start(model, recipe, prepared.encoder)
+    history = _learn(recipe, model, prepared, work=work, resume=resume, listener=listener)
+    about = {**_about(recipe, model, prepared, train), **history, "seconds": time.time() - started}
+    return Bundle(recipe, prepared.encoder, model.cpu().eval(), prepared.entities, about)
+
+
+def check_trainable(recipe: Recipe, train: Dataset) -> None:
+    """Raise SchemaError where rows have neither a label nor a user and an item, or the model needs these."""
+    implicit = train.schema.label is None
+    if implicit and (train.schema.user is None or train.schema.item is None):
+        raise SchemaError("no label: name the label column, or for rows that are all positives the user and the item")
+    if recipe.train.objective == "bpr" and not implicit:
+        raise ConfigError('train.objective = "bpr" compares chosen items with drawn ones: leave the label out')
+
+
+def _claim(recipe: Recipe, work: Path, resume: bool) -> None:
+    """Note whose work this is, or refuse to continue somebody else's."""
+    path = work / "recipe.json"
+    if resume and path.is_file():
+        _check_same(_flat(read_json(path)), _flat(recipe.plain()))
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(path, recipe.plain())
+
+
+def _check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    free = {f"train.{key}" for key in FREE_ON_RESUME}
+    for key in sorted({*before, *now} - free):
+        if before.get(key) != now.get(key):
+            said = f"{key} was {before.get(key)!r} when this run began and is {now.get(key)!r} now"
+            raise ConfigError(f"{said}; use the same to go on, or --overwrite to begin anew")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        found.update(nested)
+    return found
+
+
+def prepare(recipe: Recipe, train: Dataset, valid: Dataset | None, *, work: Path, resume: bool = False) -> Prepared:
+    """Fit the encoder on the training rows and write the stores, or open those that an interrupted run left."""
+    key = fingerprint(recipe, train, valid)
+    if resume and (found := _open_prepared(work, key, has_valid=valid is not None)):
+        return found
+    (work / "prepared.json").unlink(missing_ok=True)
+    labelled = train.schema.label is not None
+    with on_disk(train, folder=work) as rows:
+        encoder = Encoder.fit(rows, recipe.encoder)
+        train_store = _write(_thinned(encoder.stream(rows, labelled=labelled), recipe), encoder, work / "train")
+    valid_store = None
+    if valid is not None:
+        valid_store = _write(encoder.stream(valid, labelled=labelled), encoder, work / "valid")
+    entities = _entities(train_store, encoder)
+    encoder.save(work / "encoder")
+    kept_out = train.num_rows - train_store.num_rows
+    write_json(work / "prepared.json", {"key": key, "rows_kept_out": kept_out})
+    return Prepared(encoder, train_store, valid_store, entities, kept_out)
+
+
+def fingerprint(recipe: Recipe, train: Dataset, valid: Dataset | None) -> str:
+    """SHA-256 (hex) of all that decides the encoded rows: schema, encoder settings, and the files' checksums."""
+    parts = [recipe.plain()["data"], recipe.plain()["encoder"]]
+    for data in (train, valid):
+        parts.append([data.schema.fingerprint, data.num_rows, data_sha256(data)] if data is not None else [])
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def data_sha256(data: Dataset) -> dict[str, str]:
+    """File name -> SHA-256 (hex) of the files a data set was read from; empty for frames."""
+    return {path.name: sha256_of(path) for path in data.files}
+
+
+def _open_prepared(work: Path, key: str, *, has_valid: bool) -> Prepared | None:
+    try:
+        about = read_json(work / "prepared.json")
+        if about["key"] != key:
+            return None
+        encoder = Encoder.load(work / "encoder")
+        valid = Store.open(work / "valid", fingerprint=encoder.fingerprint) if has_valid else None
+        train = Store.open(work / "train", fingerprint=encoder.fingerprint)
+    except (CorruptError, KeyError):
+        return None  # an interrupted or damaged preparation is simply made again
+    return Prepared(encoder, train, valid, _entities(train, encoder), about["rows_kept_out"])
+
+
+def _write(blocks: Iterator[Encoded], encoder: Encoder, folder: Path) -> Store:
+    return write_store(blocks, folder, model_schema=encoder.model_schema, fingerprint=encoder.fingerprint)
+
+
+def _thinned(blocks: Iterator[Encoded], recipe: Recipe) -> Iterator[Encoded]:
+    rate = recipe.data.negative_rate
+    for block in blocks:
+        yield (
+            block
+            if rate == 1 or block.labels is None
+            else block.select(np.flatnonzero(keep_mask(block.labels, block.rows, rate=rate, seed=recipe.train.seed)))
+        )
+
+
+def _entities(store: Store, encoder: Encoder) -> Entities | None:
+    schema = store.model_schema
+    return Entities.fit(store, encoder) if schema.user is not None and schema.item is not None else None
+
+
+def _notes(prepared: Prepared) -> Iterator[str]:
+    yield from prepared.encoder.notes
+    if prepared.rows_kept_out:
+        yield f"left out {prepared.rows_kept_out:,} negative rows (data.negative_rate); scores are corrected for it"
+
+
+def _start(model: Model, recipe: Recipe, encoder: Encoder) -> None:
+    """Take over the weights of the runs that ``train.start_from`` names."""
+    bundles = [Bundle.load(Path(run)) for run in recipe.train.start_from]
+    for run, bundle in zip(recipe.train.start_from, bundles, strict=True):
+        if bundle.encoder.fingerprint != encoder.fingerprint:
+            raise ConfigError(
+                f"{run} was trained on other rows or encoder settings, so its ids differ; train it on these"
+            )
+    if bundles:
+        model.start_from([bundle.model for bundle in bundles])
+
+
+def _learn(
+    recipe: Recipe, model: Model, prepared: Prepared, *, work: Path, resume: bool, listener: Listener
+) -> dict[str, Any]:
+    if isinstance(model, Solved):
+        model.solve(interactions(prepared.train))
+        return {"history": []}
+    result = _trainer(recipe, model, prepared, work=work, listener=listener).fit(resume=resume)
+    return _describe(result)
+
+
+def interactions(store: Store) -> Interactions:
+    """All (user, item) pairs of a store at once."""
+    schema = store.model_schema
+    ids = torch.from_numpy(np.array(store.categorical[:, [schema.position("user"), schema.position("item")]]))
+    ones = torch.ones(store.num_rows)
+    labels = ones if store.labels is None else torch.from_numpy(np.array(store.labels))
+    weights = ones if store.weights is None else torch.from_numpy(np.array(store.weights))
+    return Interactions(ids[:, 0].long(), ids[:, 1].long(), labels, weights)
+
+
+def _trainer(recipe: Recipe, model: Model, prepared: Prepared, *, work: Path, listener: Listener) -> Trainer:
+    config, implicit = recipe.train, prepared.train.labels is None
+    sampler = None
+    if implicit and prepared.entities is not None:
+        per_positive = config.negatives or (1 if config.objective == "bpr" else NEGATIVES_PER_POSITIVE)
+        sampler = NegativeSampler(
+            prepared.entities, per_positive=per_positive, kind=config.negative_sampling, seed=config.seed
+        )
+    evaluate = ranking_monitor(prepared, config.seed) if implicit else click_monitor(prepared.valid)
+    return Trainer(
+        model,
+        Reader(prepared.train, batch_size=config.batch_size, seed=config.seed),
+        config,
+        evaluate=evaluate,
+        negatives=sampler,
+        folder=work / "checkpoints",
+        on_report=listener,
+        unseen_rate=recipe.encoder.unseen_rate,
+    )
+
+
+def click_monitor(valid: Store | None) -> Callable[[Model], dict[str, float]] | None:
+    """What is measured on validation rows while training on labels: AUC and log loss."""
+    if valid is None:
+        return None
+
+    def measure(model: Model) -> dict[str, float]:
+        found = predict(model, Reader(valid, batch_size=EVALUATION_ROWS, shuffle=False).epoch())
+        labels = np.asarray(found.labels)
+        return {name: metric(labels, found.logits, found.weights) for name, metric in _CLICK_METRICS.items()}
+
+    return measure
+
+
+def ranking_monitor(prepared: Prepared, seed: int) -> Callable[[Model], dict[str, float]] | None:
+    """What is measured on held-out pairs while training implicit data: HR@10 and NDCG@10 among 99 drawn items."""
+    valid, entities = prepared.valid, prepared.entities
+    if valid is None or entities is None:
+        return None
+    pairs = interactions(valid)
+    known = (pairs.users > 1) & (pairs.items > 1)
+    users, items = pairs.users[known].numpy(), pairs.items[known].numpy()
+    drawn = NegativeSampler(entities, per_positive=MONITOR_NEGATIVES, kind="uniform", seed=seed).draw(users)
+
+    def measure(model: Model) -> dict[str, float]:
+        found = rank_candidates(model, entities, users, items, drawn, ks=(10,))
+        return {name: found[name] for name in ("hr@10", "ndcg@10")}
+
+    return measure
+
+
+def _describe(result: TrainResult) -> dict[str, Any]:
+    return {
+        "history": list(result.history),
+        "best_epoch": result.best_epoch,
+        "valid": result.best_metrics,
+        "train_seconds": result.seconds,
+        "train_sps": result.rows_per_second,
+    }
+
+
+def _about(recipe: Recipe, model: Model, prepared: Prepared, train: Dataset) -> dict[str, Any]:
+    store = prepared.train
+    positives = None if store.labels is None else float(np.mean(store.labels, dtype=np.float64))
+    return {
+        "lib": "crossfield",
+        "model": recipe.name,
+        "dataset": train.name,
+        "seed": recipe.train.seed,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "train_rows": store.num_rows,
+        "valid_rows": prepared.valid.num_rows if prepared.valid is not None else 0,
+        "train_rate": positives,
+        "integer_ids": _integer_ids(train),
+        "notes": list(_notes(prepared)),
+        "data_sha256": data_sha256(train),
+        "recipe_sha256": recipe.sha256,
+        "versions": versions(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _integer_ids(train: Dataset) -> list[str]:
+    """The user and item columns that hold integers, so that recommendations can hold integers too."""
+    types = train.frame.collect_schema()
+    named = (train.schema.user, train.schema.item)
+    return [name for name in named if name is not None and types[name].is_integer()]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    names = ("crossfield", "torch", "numpy", "polars")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

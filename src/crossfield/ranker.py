@@ -1,0 +1,348 @@
+"""The two-line way in: raw rows go into ``fit``, probabilities for raw rows come out of ``predict``."""
+
+from __future__ import annotations  # Tabular is a forward reference: pandas is optional
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from crossfield.bundle import Bundle
+from crossfield.console import TrainingProgress, say, silence
+from crossfield.data.dataset import Dataset
+from crossfield.data.dataset import load as load_table
+from crossfield.data.encode import Encoded
+from crossfield.data.entities import Entities
+from crossfield.data.public import PUBLIC, RankingTest, load_public
+from crossfield.data.source import Layout, Tabular
+from crossfield.errors import ConfigError, DataError, RunError, SchemaError
+from crossfield.evaluate import Predictions, click_report, id_slices, rank_candidates, rank_catalogue
+from crossfield.evaluate import predict as predict_batches
+from crossfield.evaluate import recommend as recommend_ids
+from crossfield.files import MANIFEST, RunLock
+from crossfield.fitting import EVALUATION_ROWS, fit_bundle
+from crossfield.losses import undo_downsampling
+from crossfield.metrics import probability
+from crossfield.recipe import Recipe
+from crossfield.schema import FeatureSchema
+
+SCORE = "score"
+"""Name of the column a prediction adds."""
+
+
+def load(data: Tabular, *, quiet: bool = False, **options: Any) -> Dataset:
+    """A data set from a file, folder, glob, frame, rows, or the training part of a public data set by its name.
+
+    The schema is inferred from the columns and shown on standard error with the reason for each guess, unless
+    ``quiet``. Options are those of ``crossfield.data.dataset.load``: label, positive, user, item, time, weight,
+    ignore, kinds, separators, crosses, schema, layout. Raises DataError or SchemaError naming what is wrong.
+    """
+    named = isinstance(data, str) and data in PUBLIC and not Path(data).exists()
+    dataset = load_public(str(data)).train if named and not options else load_table(data, **options)
+    if not quiet:
+        say(dataset.describe())
+    return dataset
+
+
+class Ranker:
+    """A model with everything around it: schema, encoder, training, evaluation, files.
+
+    ``Ranker("dcn", embedding_dim=16)`` takes the model's own settings; ``train``, ``encoder`` and ``data`` take those
+    of the recipe's sections. ``Ranker(recipe)`` takes a whole recipe. Raises ConfigError on an unknown name or value.
+    """
+
+    def __init__(
+        self,
+        model: str | Recipe,
+        *,
+        train: Mapping[str, Any] | None = None,
+        encoder: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        device: str = "cpu",
+        **settings: Any,
+    ) -> None:
+        sections = {"train": train or {}, "encoder": encoder or {}, "data": data or {}, "model": settings}
+        if isinstance(model, Recipe):
+            flat = {f"{section}.{key}": value for section, some in sections.items() for key, value in some.items()}
+            self.recipe = model.override(flat)
+        else:
+            self.recipe = Recipe.of({**sections, "model": {"name": model, **settings}})
+        self.device = device
+        self._bundle: Bundle | None = None
+
+    @property
+    def bundle(self) -> Bundle:
+        """The trained parts; raises RunError before ``fit``."""
+        if self._bundle is None:
+            raise RunError("this ranker is not trained yet; call fit(train, valid) or Ranker.load(folder)")
+        return self._bundle
+
+    @property
+    def schema(self) -> FeatureSchema:
+        """The schema of the rows it was trained on."""
+        return self.bundle.encoder.schema
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What training recorded: metrics, history, versions, checksums."""
+        return self.bundle.about
+
+    def fit(
+        self,
+        train: Dataset | Tabular,
+        valid: Dataset | Tabular | None = None,
+        *,
+        test: Dataset | RankingTest | None = None,
+        out: str | Path | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        quiet: bool = False,
+    ) -> Self:
+        """Train on raw rows; without ``valid``, a part of ``train`` is split off as ``data.split`` says.
+
+        ``test`` rows are measured once, at the end, and the numbers recorded under ``about["test"]``.
+
+        ``out`` is the run's folder: checkpoints while training, the finished bundle after it. Raises RunError where
+        a run is there already and neither ``resume`` nor ``overwrite`` is given.
+        """
+        if out is None:
+            with tempfile.TemporaryDirectory(prefix="crossfield-") as scratch:
+                return self._fit(train, valid, test, work=Path(scratch), resume=False, quiet=quiet)
+        folder = Path(out)
+        with RunLock(folder):
+            if self._is_settled(folder, resume=resume, overwrite=overwrite):
+                return self
+            self._fit(train, valid, test, work=folder / "work", resume=resume, quiet=quiet)
+            self.save(folder)
+            for record in ("log.jsonl", "tensorboard"):
+                _keep(folder / "work" / "checkpoints" / record, folder / record)
+            shutil.rmtree(folder / "work")
+        return self
+
+    def _is_settled(self, folder: Path, *, resume: bool, overwrite: bool) -> bool:
+        """Whether the folder holds the finished run asked for; refuses, or clears, what is in the way."""
+        finished = (folder / MANIFEST).is_file()
+        if overwrite:
+            shutil.rmtree(folder / "work", ignore_errors=True)
+        elif finished and resume:
+            self._bundle = Bundle.load(folder)
+            return True
+        elif not resume and (finished or (folder / "work").exists()):
+            state = "a finished" if finished else "an unfinished"
+            raise RunError(f"{folder} holds {state} run; give --resume to continue it or --overwrite to replace it")
+        return False
+
+    def _fit(
+        self,
+        train: Dataset | Tabular,
+        valid: Dataset | Tabular | None,
+        test: Dataset | RankingTest | None,
+        *,
+        work: Path,
+        resume: bool,
+        quiet: bool,
+    ) -> Self:
+        first = self._training_rows(train)
+        if valid is None:
+            first, second = self._split_off(first)
+        else:
+            second = valid if isinstance(valid, Dataset) else load_as(self.recipe, valid, first.schema)
+        self._bundle = fit_bundle(
+            self.recipe,
+            first,
+            second,
+            work=work,
+            resume=resume,
+            device=self.device,
+            listener=silence if quiet else TrainingProgress(),
+            say=silence if quiet else say,
+        )
+        if test is not None:
+            self._bundle.about["test"] = self.evaluate(test, intervals=False)
+        return self
+
+    def _training_rows(self, data: Dataset | Tabular) -> Dataset:
+        return data if isinstance(data, Dataset) else load_as(self.recipe, data, None)
+
+    def _split_off(self, data: Dataset) -> tuple[Dataset, Dataset]:
+        share = self.recipe.data.sizes[1] or 0.1
+        train, valid = data.split(self.recipe.data.split, sizes=(1 - share, share), seed=self.recipe.train.seed)
+        return train, valid
+
+    def _rows(self, data: Dataset | Tabular) -> Dataset:
+        return data if isinstance(data, Dataset) else load_as(self.recipe, data, self.schema)
+
+    def predict(self, data: Dataset | Tabular) -> NDArray[np.float64]:
+        """Probabilities [n], one per row in its order; labels are not needed, new and missing ids are welcome.
+
+        Raises SchemaError naming a column that is gone, DataError naming a value that cannot be read.
+        """
+        return np.concatenate([np.empty(0), *self._probabilities(self._rows(data))])
+
+    def _probabilities(self, dataset: Dataset) -> Iterator[NDArray[np.float64]]:
+        dataset.require(labelled=False)
+        for block in self.bundle.encoder.stream(dataset, labelled=False):
+            yield probability(self._logits(block).logits)
+
+    def _logits(self, block: Encoded) -> Predictions:
+        """Corrected logits of encoded rows, on the ranker's device."""
+        batches = block.batches(self.bundle.encoder.model_schema, EVALUATION_ROWS)
+        found = predict_batches(self.bundle.model.to(self.device), batches)
+        rate = self.bundle.recipe.data.negative_rate
+        return Predictions(**{**vars(found), "logits": undo_downsampling(found.logits, rate)})
+
+    def score_frames(self, data: Dataset | Tabular) -> Iterator[pl.DataFrame]:
+        """Predictions block by block: the role columns as they came, and the probability as ``score``, last.
+
+        Raises SchemaError where the rows have a column of that name already.
+        """
+        dataset = self._rows(data)
+        columns = dataset.frame.collect_schema().names()
+        if SCORE in columns:
+            raise SchemaError(f"the rows have a column {SCORE!r} already; rename it, predict would write another one")
+        kept = [name for name in dict.fromkeys(self.schema.role_columns.values()) if name in columns]
+        start = 0
+        for scores in self._probabilities(dataset):
+            roles = dataset.frame.select(kept).slice(start, len(scores)).collect() if kept else pl.DataFrame()
+            yield roles.with_columns(pl.Series(SCORE, scores))
+            start += len(scores)
+
+    def evaluate(
+        self, data: Dataset | Tabular | RankingTest, *, intervals: bool = True, ks: Sequence[int] = (5, 10, 20)
+    ) -> dict[str, Any]:
+        """Metrics, JSON-ready: click metrics with slices for labelled rows, ranking metrics for implicit pairs.
+
+        Implicit pairs are ranked against the whole catalogue, the user's training items left out; a RankingTest with
+        its own negatives is ranked among these.
+        """
+        if isinstance(data, RankingTest):
+            return self._evaluate_ranking(data.pairs, data.negatives, ks)
+        dataset = self._rows(data).require(labelled=self.schema.label is not None)
+        if self.schema.label is None:
+            pairs = dataset.frame.select(*self._pair_columns()).collect()
+            return self._evaluate_ranking(pairs, None, ks)
+        return self._evaluate_clicks(dataset, intervals)
+
+    def _evaluate_clicks(self, dataset: Dataset, intervals: bool) -> dict[str, Any]:
+        blocks = list(self.bundle.encoder.stream(dataset, labelled=True))
+        if not blocks:
+            raise DataError(f"{dataset.name} has no rows to evaluate")
+        found = [self._logits(block) for block in blocks]
+        names = [name for name, value in vars(found[0]).items() if value is not None]
+        joined = Predictions(**{name: np.concatenate([getattr(one, name) for one in found]) for name in names})
+        slices: dict[str, NDArray[np.bool_]] = {}
+        for role, column in self._id_columns().items():
+            position = self.bundle.encoder.model_schema.position(role)
+            ids = np.concatenate([block.categorical[:, position] for block in blocks])
+            slices |= id_slices(role, ids, self.bundle.encoder.counts(column))
+        return click_report(joined, slices=slices, train_rate=self.about.get("train_rate"), intervals=intervals)
+
+    def _id_columns(self) -> dict[str, str]:
+        named = {"user": self.schema.user, "item": self.schema.item}
+        return {role: column for role, column in named.items() if column is not None}
+
+    def _pair_columns(self) -> tuple[str, str]:
+        if self.schema.user is None or self.schema.item is None:
+            raise SchemaError("this needs a user and an item column; train with --user COLUMN --item COLUMN")
+        return self.schema.user, self.schema.item
+
+    def _entities(self) -> Entities:
+        self._pair_columns()
+        if self.bundle.entities is None:
+            raise RunError("this run holds no user and item tables; train it again with --user and --item")
+        return self.bundle.entities
+
+    def _evaluate_ranking(
+        self, pairs: pl.DataFrame, negatives: NDArray[Any] | None, ks: Sequence[int]
+    ) -> dict[str, Any]:
+        user, item = self._pair_columns()
+        users, items = (self.bundle.encoder.id_of(name, pairs[name]) for name in (user, item))
+        model, entities = self.bundle.model.to(self.device), self._entities()
+        if negatives is not None:
+            drawn = self.bundle.encoder.id_of(item, pl.Series(negatives.reshape(-1))).reshape(negatives.shape)
+            return rank_candidates(model, entities, users, items, drawn, ks=ks)
+        targets = pl.DataFrame({"user": users, "item": items}).group_by("user", maintain_order=True).agg("item")
+        held_out = {one: np.asarray(some) for one, some in zip(targets["user"], targets["item"], strict=True)}
+        return rank_catalogue(model, entities, held_out, ks=ks)
+
+    def recommend(self, users: Sequence[Any] | None = None, k: int = 10, *, filter_seen: bool = True) -> pl.DataFrame:
+        """The best k items of each user (of all training users where none are named), as rows of a frame.
+
+        Columns: the user, the item (raw ids), ``rank`` from 1, ``score`` (a probability), and ``known``, false for a
+        user that training did not see, who gets the most popular items.
+        """
+        if k < 1:
+            raise ConfigError(f"k is {k}; ask for at least one item")
+        user, item = self._pair_columns()
+        encoder, entities = self.bundle.encoder, self._entities()
+        names = encoder.vocabulary(user)["token"].to_list() if users is None else list(users)
+        ids = encoder.id_of(user, names)
+        model = self.bundle.model.to(self.device)
+        items, logits = recommend_ids(model, entities, ids, k, filter_seen=filter_seen)
+        known = ids > 1
+        items[~known], logits[~known] = self._popular(entities, k)
+        rate = self.bundle.recipe.data.negative_rate
+        frame = pl.DataFrame(
+            {
+                user: [name for name in names for _ in range(k)],
+                item: encoder.decode(item, items.reshape(-1)),
+                "rank": np.tile(np.arange(1, k + 1), len(names)),
+                SCORE: probability(undo_downsampling(logits.reshape(-1).astype(np.float64), rate)),
+                "known": np.repeat(known, k),
+            }
+        )
+        integers = set(self.about["integer_ids"]) & {item, *([user] if users is None else [])}
+        return frame.filter(pl.Series(items.reshape(-1) > 1)).with_columns(pl.col(*integers).cast(pl.Int64))
+
+    def _popular(self, entities: Entities, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The k most popular items as the model scores them for nobody in particular."""
+        counts = np.asarray(entities.popularity)[2:]
+        best = np.argsort(-counts, kind="stable")[:k] + 2
+        batch = entities.pair_batch(np.ones(len(best), np.int64), best)
+        logits = np.full(k, -np.inf, np.float32)
+        logits[: len(best)] = predict_batches(self.bundle.model, [batch]).logits
+        items = np.zeros(k, np.int64)
+        items[: len(best)] = best
+        return items, logits
+
+    def save(self, folder: str | Path) -> None:
+        """Write the trained ranker: safetensors, Arrow, JSON and TOML under one checksummed manifest, never pickle."""
+        self.bundle.save(Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "cpu") -> Self:
+        """Read a ranker that ``save`` or ``fit --out`` wrote.
+
+        Raises RunError where there is no finished run, CorruptError where a file was changed.
+        """
+        bundle = Bundle.load(Path(folder))
+        ranker = cls(bundle.recipe, device=device)
+        ranker._bundle = bundle
+        return ranker
+
+
+def _keep(source: Path, target: Path) -> None:
+    """Move a training record out of the scratch folder, in place of an older one."""
+    if target.is_dir():
+        shutil.rmtree(target)
+    if source.exists():
+        source.replace(target)
+
+
+def load_as(
+    recipe: Recipe, data: Tabular, schema: FeatureSchema | None, *, name: str | None = None, files: Sequence[Path] = ()
+) -> Dataset:
+    """Rows read as a recipe says, under a schema that is there already or is inferred with the recipe's words."""
+    said = recipe.data
+    layout = Layout(columns=said.columns, header=said.header, separator=said.separator, missing=said.missing)
+    if schema is not None:
+        found = load_table(data, schema=schema, layout=layout)
+    else:
+        found = load_table(data, **said.columns_of(), layout=layout)
+    return replace(found, name=name, files=tuple(files)) if name is not None else found

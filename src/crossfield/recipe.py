@@ -1,0 +1,125 @@
+"""A run, whole and flat: data, encoder, model and training settings in one TOML file."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import tomli_w
+
+from crossfield.config import Config
+from crossfield.data.encode import EncoderConfig
+from crossfield.data.options import DataConfig
+from crossfield.errors import ConfigError, nearest
+from crossfield.models import CATALOGUE
+from crossfield.models.base import ModelConfig
+from crossfield.train import TrainConfig
+
+SECTIONS: dict[str, type[Config]] = {"data": DataConfig, "encoder": EncoderConfig, "train": TrainConfig}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run except the rows themselves."""
+
+    name: str
+    """The model's catalogue name."""
+    model: ModelConfig
+    data: DataConfig = DataConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    train: TrainConfig = TrainConfig()
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Build from nested plain values: data, encoder, train, and model with its name.
+
+        Raises ConfigError naming the key that is unknown (with the nearest one) or the value that is impossible.
+        """
+        for section in values:
+            if section not in (*SECTIONS, "model"):
+                raise ConfigError(f"unknown section [{section}]{nearest(section, [*SECTIONS, 'model'])}")
+        model = dict(values.get("model", {}))
+        name = model.pop("name", None)
+        parts: dict[str, Any] = {
+            section: kind.of(values.get(section, {}), prefix=section) for section, kind in SECTIONS.items()
+        }
+        return cls(name=name, model=model_config(name, model), **parts)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a TOML file; raises ConfigError where it is missing, not TOML, or says something impossible."""
+        return cls.of(read_toml(path))
+
+    def override(self, values: Mapping[str, Any]) -> Self:
+        """A copy with dotted keys set: ``{"train.lr": 3e-4, "model.dropout": 0.1}``.
+
+        Setting ``model.name`` to another model starts from that model's defaults.
+        """
+        nested = self.plain()
+        if values.get("model.name", self.name) != self.name:
+            nested["model"] = {}
+        for key, value in values.items():
+            set_dotted(nested, key, value)
+        return self.of(nested)
+
+    def plain(self) -> dict[str, Any]:
+        """Nested plain values with every default spelled out, as ``of`` takes them; unset optional keys left out."""
+        sections = {name: _plain(getattr(self, name)) for name in SECTIONS}
+        return {
+            "data": sections["data"],
+            "encoder": sections["encoder"],
+            "model": {"name": self.name, **_plain(self.model)},
+            "train": sections["train"],
+        }
+
+    def to_toml(self) -> str:
+        """The recipe as TOML; reading it gives an equal recipe."""
+        return tomli_w.dumps(self.plain())
+
+    @property
+    def sha256(self) -> str:
+        """Checksum (hex) of what the recipe says, however it was written."""
+        return hashlib.sha256(json.dumps(self.plain(), sort_keys=True).encode()).hexdigest()
+
+    def with_data(self, **changes: Any) -> Self:
+        """A copy with some data settings changed."""
+        return replace(self, data=self.data.override(changes, prefix="data"))
+
+
+def model_config(name: str | None, values: Mapping[str, Any]) -> ModelConfig:
+    """The config of a catalogue model; raises ConfigError on an unknown model or setting."""
+    if name not in CATALOGUE:
+        raise ConfigError(f"unknown model {name!r}{nearest(str(name), CATALOGUE)}")
+    return CATALOGUE[name].config_type.of(values, prefix="model")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Plain values of a TOML file; raises ConfigError naming the file and the line that is wrong."""
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+
+
+def set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``section.key`` in nested plain values; a value of None takes the key out."""
+    *path, last = key.split(".")
+    if not path:
+        raise ConfigError(f"{key!r} is no recipe key: write section.key, such as train.{key}")
+    for part in path:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{key!r} goes through {part!r}, which is a value, not a section")
+    if value is None:
+        values.pop(last, None)
+    else:
+        values[last] = value
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude_none=True)

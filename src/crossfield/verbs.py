@@ -1,0 +1,341 @@
+"""What each command does: names and files in, a result that reads as text or as JSON out."""
+
+import inspect
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crossfield.config import Config
+from crossfield.console import say, silence
+from crossfield.data.dataset import Dataset
+from crossfield.data.public import PUBLIC, RankingTest, download, load_public, public_set
+from crossfield.errors import ConfigError, DataError, nearest
+from crossfield.files import atomic_path, read_json, write_json
+from crossfield.models import CATALOGUE
+from crossfield.models.base import Model
+from crossfield.ranker import Ranker, load_as
+from crossfield.recipe import SECTIONS, Recipe, read_toml
+from crossfield.schema import FeatureSchema
+from crossfield.tour import format_leaderboard, run_tour
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command says."""
+
+    json: Any
+    text: str
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The rows of a fit, and how they were parted."""
+
+    train: Dataset
+    valid: Dataset | None
+    test: Dataset | RankingTest | None
+    split: str
+    notes: tuple[str, ...] = ()
+
+
+# Recipes
+
+
+def resolve_recipe(path: Path | None, model: str | None, settings: Mapping[str, Any]) -> Recipe:
+    """The recipe a command asks for: a public data set's own options, then the file, then flags and settings.
+
+    Raises ConfigError naming an unknown file, model or key.
+    """
+    values = read_toml(recipe_path(path)) if path is not None else {}
+    chosen: dict[str, Any] = {**settings, **({"model.name": model} if model is not None else {})}
+    rows = chosen.get("data.path", values.get("data", {}).get("path"))
+    if is_public(rows):
+        options = public_set(rows).options.model_dump(mode="json", exclude_unset=True)
+        values = {**values, "data": {**options, **values.get("data", {}), "path": rows}}
+    name = chosen.get("model.name", values.get("model", {}).get("name"))
+    if name is None:
+        raise ConfigError(f"name a model with --model{nearest('', CATALOGUE)}")
+    if name != values.get("model", {}).get("name", name):
+        values = {**values, "model": {}}
+    return Recipe.of({**values, "model": {**values.get("model", {}), "name": name}}).override(chosen)
+
+
+def recipe_path(path: Path) -> Path:
+    """A recipe file: as given, or one that the package ships (``frappe/deepfm``)."""
+    shipped = files("crossfield") / "recipes" / f"{path}.toml"
+    return Path(str(shipped)) if not path.exists() and shipped.is_file() else path
+
+
+def is_public(name: str | None) -> bool:
+    """Whether this names a public data set rather than a file that is there."""
+    return name in PUBLIC and not Path(str(name)).exists()
+
+
+def describe_keys(recipe: Recipe) -> str:
+    """Every recipe key with its default and meaning, the model's own included."""
+    sections = {**SECTIONS, f"model ({recipe.name})": CATALOGUE[recipe.name].config_type}
+    blocks = []
+    for section, config in sections.items():
+        lines = [f"{one['key']} = {one['default']}\n    {one['doc']}" for one in settings_of(config)]
+        blocks.append("\n".join([f"[{section}]", *lines]))
+    return "\n\n".join(blocks)
+
+
+def settings_of(config: type[Config]) -> list[dict[str, str]]:
+    """Key, default and meaning of each field of a config, read from its doc lines."""
+    return [
+        {
+            "key": name,
+            "default": "required" if one.is_required() else str(one.get_default(call_default_factory=True)),
+            "doc": inspect.cleandoc(one.description or "").replace("\n", " "),
+        }
+        for name, one in config.model_fields.items()
+    ]
+
+
+# Fit
+
+
+def fit(
+    recipe: Recipe, out: Path, *, schema: Path | None, resume: bool, overwrite: bool, device: str, quiet: bool
+) -> Result:
+    """Train, measure on the test part, save the run."""
+    parts = part(recipe, read_schema(schema) if schema is not None else None)
+    if not quiet:
+        say(parts.train.describe())
+        for note in parts.notes:
+            say(f"note: {note}")
+    ranker = Ranker(recipe, device=device)
+    try:
+        ranker.fit(parts.train, parts.valid, test=parts.test, out=out, resume=resume, overwrite=overwrite, quiet=quiet)
+    except KeyboardInterrupt:
+        say(f"interrupted; {out} keeps what was done: the same command with --resume goes on from there")
+        raise
+    about = {**ranker.about, "run": str(out), "split": parts.split}
+    return Result(about, _fitted(about))
+
+
+def part(recipe: Recipe, schema: FeatureSchema | None = None) -> Parts:
+    """Read a recipe's rows and part them: as published, as given, or as ``data.split`` says."""
+    data = recipe.data
+    if data.path is None:
+        raise ConfigError("name the rows to train on: a file, a folder, a glob or a public data set")
+    if is_public(data.path):
+        return _part_public(recipe, data.path)
+    whole = load_as(recipe, data.path, schema)
+    if data.valid is not None:
+        return Parts(whole, load_as(recipe, data.valid, whole.schema), None, "given")
+    train, valid, test = whole.split(data.split, sizes=data.sizes, seed=recipe.train.seed)
+    kept = test if data.sizes[2] else None
+    return Parts(train, valid, kept, data.split or ("time" if whole.schema.time else "random"))
+
+
+def _part_public(recipe: Recipe, name: str) -> Parts:
+    found = load_public(name)
+    # Flags may differ from the set's own options, so its rows are read again under the recipe.
+    train = load_as(recipe, found.train.frame, None, name=name, files=found.train.files)
+    test: Dataset | RankingTest | None = found.ranking
+    if found.test is not None:
+        test = load_as(recipe, found.test.frame, train.schema, name=name, files=found.test.files)
+    if found.valid is not None:
+        valid = load_as(recipe, found.valid.frame, train.schema, name=name, files=found.valid.files)
+        return Parts(train, valid, test, "published", found.notes)
+    if test is not None:
+        return Parts(train, None, test, "published", found.notes)
+    first, second, third = train.split(recipe.data.split, sizes=recipe.data.sizes, seed=recipe.train.seed)
+    kept = third if recipe.data.sizes[2] else None
+    return Parts(first, second, kept, recipe.data.split or ("time" if train.schema.time else "random"), found.notes)
+
+
+def read_schema(path: Path) -> FeatureSchema:
+    """A schema file; raises CorruptError or SchemaError naming what is wrong with it."""
+    return FeatureSchema.from_json(read_json(path))
+
+
+def _fitted(about: Mapping[str, Any]) -> str:
+    rows = f"{about['train_rows']:,} training rows" + (
+        f", {about['valid_rows']:,} validation rows" if about["valid_rows"] else ""
+    )
+    lines = [f"{about['model']} with {about['parameters']:,} parameters on {rows} ({about['split']} split)"]
+    if about.get("valid"):
+        lines.append(f"best epoch {about['best_epoch'] + 1}; validation: {numbers(about['valid'])}")
+    if about.get("test"):
+        lines.append(f"test: {numbers(about['test'])}")
+    return "\n".join([*lines, f"{about['seconds']:.0f} s; saved to {about['run']}"])
+
+
+def numbers(values: Mapping[str, Any]) -> str:
+    """The plain numbers of a report in one line."""
+    shown = {name: value for name, value in values.items() if isinstance(value, int | float)}
+    return ", ".join(
+        f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.5f}" for name, value in shown.items()
+    )
+
+
+# Evaluate, predict, recommend
+
+
+def rows_of(ranker: Ranker, data: str) -> Dataset | RankingTest:
+    """Rows under a ranker's schema; of a public data set, its test part."""
+    if not is_public(data):
+        return load_as(ranker.recipe, data, ranker.schema)
+    found = load_public(data)
+    if found.test is None and found.ranking is not None:
+        return found.ranking
+    chosen = found.test or found.train
+    return load_as(ranker.recipe, chosen.frame, ranker.schema, name=data, files=chosen.files)
+
+
+def evaluate(run: Path, data: str, *, device: str, intervals: bool) -> Result:
+    """Measure a run on rows."""
+    ranker = Ranker.load(run, device=device)
+    report = ranker.evaluate(rows_of(ranker, data), intervals=intervals)
+    return Result(report, _report_text(report))
+
+
+def _report_text(report: Mapping[str, Any]) -> str:
+    slices = {name: one for name, one in report.get("slices", {}).items() if one["n"]}
+    columns = {"all": report, **slices}
+    names = [name for name, value in report.items() if isinstance(value, int | float | None) and name != "train_rate"]
+    width = max(len(name) for name in [*columns, "metric"]) + 2
+    lines = ["metric".ljust(14) + "".join(name.rjust(max(width, 12)) for name in columns)]
+    for name in names:
+        cells = "".join(_cell(one.get(name)).rjust(max(width, 12)) for one in columns.values())
+        lines.append(name.ljust(14) + cells)
+    for name, bounds in report.get("intervals", {}).items():
+        if bounds is not None:
+            lines.append(f"95 % interval of {name}: {_cell(bounds[0])} to {_cell(bounds[1])}")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.5f}"
+
+
+def predict(run: Path, data: str, out: Path, *, device: str) -> Result:
+    """Score rows into a file, block by block; the file appears whole or not at all."""
+    if out.suffix not in (".parquet", ".csv", ".tsv"):
+        raise ConfigError(f"cannot write {out}: name a .parquet, .csv or .tsv file")
+    ranker = Ranker.load(run, device=device)
+    rows = rows_of(ranker, data)
+    if isinstance(rows, RankingTest):
+        raise DataError(f"{data} is a ranking test, not rows to score; use evaluate or recommend")
+    with atomic_path(out) as path:
+        num_rows = write_frames(ranker.score_frames(rows), path, out.suffix)
+    return Result({"rows": num_rows, "out": str(out)}, f"{num_rows:,} rows scored into {out}")
+
+
+def write_frames(frames: Iterator[pl.DataFrame], path: Path, suffix: str) -> int:
+    """Write frames one after the other as Parquet or text; gives the number of rows."""
+    num_rows = 0
+    if suffix == ".parquet":
+        writer: pq.ParquetWriter | None = None
+        for frame in frames:
+            table: pa.Table = frame.to_arrow()
+            writer = writer or pq.ParquetWriter(path, table.schema)
+            writer.write_table(table.cast(writer.schema))
+            num_rows += len(frame)
+        if writer is not None:
+            writer.close()
+        return num_rows
+    with path.open("wb") as file:
+        for frame in frames:
+            frame.write_csv(file, separator="\t" if suffix == ".tsv" else ",", include_header=num_rows == 0)
+            num_rows += len(frame)
+    return num_rows
+
+
+def recommend(run: Path, users: Sequence[str] | None, k: int, *, seen: bool, out: Path | None, device: str) -> Result:
+    """The best items of users, printed or written to a file."""
+    ranker = Ranker.load(run, device=device)
+    frame = ranker.recommend(users, k, filter_seen=not seen)
+    if out is None:
+        return Result(frame.to_dicts(), frame.write_csv(separator="\t", float_precision=6).rstrip("\n"))
+    if out.suffix not in (".parquet", ".csv", ".tsv"):
+        raise ConfigError(f"cannot write {out}: name a .parquet, .csv or .tsv file")
+    with atomic_path(out) as path:
+        write_frames(iter([frame]), path, out.suffix)
+    return Result({"rows": len(frame), "out": str(out)}, f"{len(frame):,} recommendations in {out}")
+
+
+# Models, schema, data, tour
+
+
+def models(name: str | None) -> Result:
+    """The catalogue, or one model with its paper, formula and settings."""
+    if name is None:
+        listed = [{"name": one, **_paper(kind)} for one, kind in CATALOGUE.items()]
+        return Result(listed, "\n".join(f"{one['name']:<20} {one['paper']}" for one in listed))
+    if name not in CATALOGUE:
+        raise ConfigError(f"unknown model {name!r}{nearest(name, CATALOGUE)}")
+    kind = CATALOGUE[name]
+    keys = settings_of(kind.config_type)
+    described = {"name": name, **_paper(kind), "about": inspect.getdoc(kind) or "", "settings": keys}
+    settings = "\n".join(f"  {one['key']} = {one['default']}\n      {one['doc']}" for one in keys)
+    head = f"{described['paper']}\n{described['link']}\n\n{described['about']}"
+    return Result(described, f"{head}\n\nSettings (--set model.KEY=VALUE):\n{settings}")
+
+
+def _paper(kind: type[Model]) -> dict[str, str]:
+    lines = (sys.modules[kind.__module__].__doc__ or "").strip().splitlines()
+    return {"paper": lines[0], "link": lines[-1] if len(lines) > 1 else ""}
+
+
+def schema(data: str, out: Path | None, settings: Mapping[str, Any]) -> Result:
+    """What each column is taken for."""
+    recipe = resolve_recipe(None, next(iter(CATALOGUE)), {"data.path": data, **settings})
+    found = load_public(data).train if is_public(data) else load_as(recipe, data, None)
+    if out is not None:
+        write_json(out, found.schema.to_json())
+    return Result(found.schema.to_json(), found.describe())
+
+
+def data(name: str | None, *, download_it: bool, accept_terms: bool) -> Result:
+    """The public data sets, or one with its terms."""
+    if name is None:
+        listed = [{"name": one.name, "about": one.about, "at_hand": not one.missing()} for one in PUBLIC.values()]
+        lines = [f"{one['name']:<16} {'at hand' if one['at_hand'] else 'absent ':<8} {one['about']}" for one in listed]
+        return Result(listed, "\n".join(lines))
+    chosen = public_set(name)
+    if download_it:
+        paths = [str(path) for path in download(name, accept_terms=accept_terms)]
+        return Result({"name": name, "files": paths}, "\n".join(paths))
+    missing = chosen.missing()
+    described = {
+        "name": name,
+        "about": chosen.about,
+        "terms": chosen.terms,
+        "address": chosen.address,
+        "folder": str(chosen.folder()),
+        "missing": list(missing),
+    }
+    state = f"missing in {chosen.folder()}: {', '.join(missing)}" if missing else f"at hand in {chosen.folder()}"
+    return Result(described, f"{chosen.about}\nTerms: {chosen.terms}\n{chosen.address}\n{state}")
+
+
+def tour(
+    out: Path,
+    data: str | None,
+    settings: Mapping[str, Any],
+    *,
+    models: Sequence[str] | None,
+    seeds: int,
+    quick: bool,
+    quiet: bool,
+) -> Result:
+    """Every landmark on the same rows, and one page about it."""
+    rows = None
+    if data is not None:
+        recipe = resolve_recipe(None, "logistic_regression", {"data.path": data, **settings})
+        rows = load_public(data) if is_public(data) else load_as(recipe, data, None)
+    found = run_tour(rows, models=models, seeds=seeds, out=out, quick=quick, on_progress=silence if quiet else say)
+    return Result(found.to_json(), format_leaderboard(found))

@@ -1,0 +1,145 @@
+"""Every mistake gets its own clear line, exit code 1, and loses nothing."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from .conftest import FIT, SMALL, Program, click_log
+
+
+def broken(kind: str, folder: Path) -> Path:
+    """A file with one thing wrong."""
+    log, path = click_log(300), folder / f"{kind}.csv"
+    changes = {
+        "label_two": log.with_columns(pl.Series("click", [0, 1, 2, *log["click"][3:]])),
+        "label_gap": log.with_columns(pl.Series("click", [None, *log["click"][1:]])),
+        "label_text": log.with_columns(pl.Series("click", ["yes", *["1"] * 299])),
+        "no_label": log.drop("click"),
+        "text_in_number": log.with_columns(pl.Series("age", ["12"] * 298 + ["old", "13"])),
+        "header_only": log.head(0),
+        "score_column": log.with_columns(pl.lit(1.0).alias("score")),
+    }
+    if kind == "empty":
+        path.write_text("")
+    elif kind != "missing":
+        changes[kind].write_csv(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("missing", ["there is no file", "missing.csv"]),
+        ("empty", ["empty.csv", "empty"]),
+        ("header_only", ["header_only.csv", "no rows"]),
+        ("no_label", ["no column 'click'"]),
+        ("label_two", ["click", "row 2", "2"]),
+        ("label_gap", ["click", "row 0", "missing"]),
+        ("label_text", ["click", "row 0", "yes"]),
+    ],
+)
+def test_fit(program: Program, tmp_path: Path, kind: str, words: list[str]) -> None:
+    said = program("fit", broken(kind, tmp_path), *FIT, *SMALL, "--out", "run", "--quiet", code=1).stderr
+    assert said.startswith("crossfield: ") and said.count("\n") == 1
+    for word in words:
+        assert word.lower() in said.lower(), said
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    click_log(600).write_csv(folder / "clicks.csv")
+    command = [sys.executable, "-m", "crossfield", "fit", "clicks.csv", *FIT, *SMALL, "--out", "run", "--quiet"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("missing", ["there is no file"]),
+        ("header_only", ["no rows"]),
+        ("text_in_number", ["age", "row 298", "old"]),
+        ("score_column", ["score"]),
+    ],
+)
+def test_predict(program: Program, run: Path, tmp_path: Path, kind: str, words: list[str]) -> None:
+    said = program("predict", run, broken(kind, tmp_path), "--out", "scores.csv", code=1).stderr
+    for word in words:
+        assert word in said, said
+    assert not (tmp_path / "scores.csv").exists()
+
+
+def test_a_column_gone_is_named_and_one_added_is_welcome(program: Program, run: Path, tmp_path: Path) -> None:
+    log = click_log(30).drop("click")
+    log.rename({"genres": "genre"}).write_csv(tmp_path / "gone.csv")
+    said = program("predict", run, "gone.csv", "--out", "scores.csv", code=1).stderr
+    assert "no column 'genres'" in said and "did you mean 'genre'?" in said
+    log.with_columns(pl.lit("x").alias("more")).write_csv(tmp_path / "more.csv")
+    program("predict", run, "more.csv", "--out", "scores.csv")
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 31
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--set", "train.learning_rat=1"), ["unknown key 'train.learning_rat'"]),
+        (("--set", "train.epocs=1"), ["unknown key 'train.epocs'; did you mean 'epochs'?"]),
+        (("--set", "train.lr=fast"), ["train.lr", "fast"]),
+        (("--model", "deepfn"), ["unknown model 'deepfn'; did you mean 'deepfm'?"]),
+        (("--user", "user"), ["no column 'user'; did you mean 'user_id'?"]),
+        (("--kind", "age=number"), ["age", "number"]),
+        (("--split", "half"), ["split", "half"]),
+        (("--recipe", "none.toml"), ["none.toml"]),
+    ],
+)
+def test_wrong_words_get_the_nearest_right_one(
+    program: Program, clicks: Path, arguments: tuple[str, ...], words: list[str]
+) -> None:
+    said = program("fit", clicks, *FIT, *SMALL, *arguments, "--out", "run", "--quiet", code=1).stderr
+    for word in words:
+        assert word in said, said
+
+
+def test_no_run_and_a_damaged_run(program: Program, run: Path, clicks: Path, tmp_path: Path) -> None:
+    assert "no run at" in program("predict", "nowhere", clicks, "--out", "s.csv", code=1).stderr
+    damaged = tmp_path / "damaged"
+    subprocess.run(["cp", "-r", run, damaged], check=True)
+    weights = damaged / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert "changed after it was written" in program("predict", damaged, clicks, "--out", "s.csv", code=1).stderr
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupted_run_can_be_continued(program: Program, tmp_path: Path, name: str, code: int) -> None:
+    click_log(20_000).write_parquet(tmp_path / "clicks.parquet")
+    arguments = ["fit", "clicks.parquet", *FIT, "--set", "train.batch_size=64", "--set", "train.epochs=50"]
+    arguments += ["--set", "train.patience=50", "--out", "run"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crossfield", *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.time() + 60
+    while time.time() < deadline and "epoch 1" not in (process.stderr.readline() if process.stderr else ""):
+        pass
+    process.send_signal(getattr(signal, name))
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == code, said
+    assert "--resume" in said and "Traceback" not in said
+    checkpoints = list((tmp_path / "run" / "work").rglob("checkpoint*"))
+    assert checkpoints, "nothing was saved"
+    said = program(*arguments, "--set", "train.lr=0.5", "--resume", code=1).stderr
+    assert "train.lr was 0.001 when this run began and is 0.5 now" in said
+    arguments[arguments.index("train.epochs=50")] = "train.epochs=2"
+    program(*arguments, "--resume")
+
+
+def test_wrong_usage_is_exit_code_two(program: Program) -> None:
+    assert "--out" in program("fit", "x.csv", "--model", "fm", code=2).stderr
+    assert "No such command" in program("trian", code=2).stderr

@@ -1,0 +1,101 @@
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from crossfield import verbs
+from crossfield.errors import ConfigError
+from crossfield.models import CATALOGUE
+
+from .journeys.conftest import click_log
+
+ROLES = {"data.label": "click", "data.user": "user_id", "data.item": "item_id", "data.time": "ts"}
+
+
+@pytest.fixture
+def clicks(tmp_path: Path) -> Path:
+    path = tmp_path / "clicks.parquet"
+    click_log(1000).write_parquet(path)
+    return path
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('[data]\nlabel = "y"\n[model]\nname = "fm"\nembedding_dim = 4\n[train]\nlr = 0.5\nepochs = 7\n')
+    recipe = verbs.resolve_recipe(path, None, {"train.lr": 0.25, "data.user": "u"})
+    assert (recipe.train.lr, recipe.train.epochs, recipe.data.label, recipe.data.user) == (0.25, 7, "y", "u")
+    assert verbs.resolve_recipe(path, "deepfm", {}).plain()["model"]["embedding_dim"] == 16
+
+
+def test_a_public_name_brings_its_own_columns_which_flags_may_change() -> None:
+    recipe = verbs.resolve_recipe(None, "fm", {"data.path": "adult", "data.ignore": ["fnlwgt", "race"]})
+    assert (recipe.data.label, recipe.data.positive) == ("income", ">50K")
+    assert recipe.data.ignore == ("fnlwgt", "race")
+
+
+def test_committed_recipes_are_found_by_name_and_all_resolve() -> None:
+    folder = Path(verbs.__file__).parent / "recipes"
+    names = [path.relative_to(folder).with_suffix("") for path in sorted(folder.rglob("*.toml"))]
+    assert Path("frappe/deepfm") in names
+    for name in names:
+        assert verbs.resolve_recipe(name, None, {}).data.path == name.parts[0]
+
+
+def test_no_model_and_no_rows_are_named() -> None:
+    with pytest.raises(ConfigError, match="name a model with --model"):
+        verbs.resolve_recipe(None, None, {})
+    with pytest.raises(ConfigError, match="name the rows to train on"):
+        verbs.part(verbs.resolve_recipe(None, "fm", {}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "split", "sizes"),
+    [
+        ({}, "time", (800, 100, 100)),
+        ({"data.split": "random", "data.sizes": [0.5, 0.3, 0.2]}, "random", (500, 300, 200)),
+    ],
+)
+def test_rows_are_parted_as_told(clicks: Path, settings: dict[str, object], split: str, sizes: tuple[int, ...]) -> None:
+    parts = verbs.part(verbs.resolve_recipe(None, "fm", {"data.path": str(clicks), **ROLES, **settings}))
+    assert parts.split == split
+    found = tuple(one.num_rows for one in (parts.train, parts.valid, parts.test))  # type: ignore[union-attr]
+    assert sum(found) == 1000
+    assert found == pytest.approx(sizes, abs=40)
+
+
+def test_a_validation_file_is_used_as_given(clicks: Path) -> None:
+    parts = verbs.part(verbs.resolve_recipe(None, "fm", {"data.path": str(clicks), "data.valid": str(clicks), **ROLES}))
+    assert parts.split == "given" and parts.test is None
+    assert parts.valid is not None and parts.valid.num_rows == parts.train.num_rows == 1000
+
+
+def test_every_key_is_described() -> None:
+    text = verbs.describe_keys(verbs.resolve_recipe(None, "deepfm", {}))
+    for key in ("[data]", "[encoder]", "[train]", "[model (deepfm)]", "embedding_dim = 16", "lr = 0.001"):
+        assert key in text
+    for kind in CATALOGUE.values():
+        assert all(one["doc"] for one in verbs.settings_of(kind.config_type)), kind
+
+
+def test_models_have_a_paper_and_a_link() -> None:
+    listed = verbs.models(None).json
+    assert [one["name"] for one in listed] == list(CATALOGUE)
+    assert all(one["link"].startswith("https://") for one in listed)
+    one = verbs.models("deepfm")
+    assert "y_FM" in one.text and json.dumps(one.json)
+    with pytest.raises(ConfigError, match="did you mean 'deepfm'"):
+        verbs.models("depfm")
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".tsv"])
+def test_frames_are_written_one_after_the_other(tmp_path: Path, suffix: str) -> None:
+    frames = [pl.DataFrame({"a": [1, 2], "score": [0.5, 0.25]}), pl.DataFrame({"a": [3], "score": [1.0]})]
+    path = tmp_path / f"out{suffix}"
+    assert verbs.write_frames(iter(frames), path, suffix) == 3
+    read = (
+        pl.read_parquet(path)
+        if suffix == ".parquet"
+        else pl.read_csv(path, separator="," if suffix == ".csv" else "\t")
+    )
+    assert read.equals(pl.concat(frames))
