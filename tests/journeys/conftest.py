@@ -3,32 +3,57 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-Program = Callable[..., subprocess.CompletedProcess[str]]
+from crossfield.cli import main
+
+Program = Callable[..., "Said"]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command printed."""
+
+    stdout: str
+    stderr: str
+
+
+def run_process(folder: Path, arguments: Sequence[object]) -> tuple[int, Said]:
+    """Run ``python -m crossfield`` as a user does: a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "crossfield", *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+    )
+    return done.returncode, Said(done.stdout, done.stderr)
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Program:
-    """Run ``python -m crossfield`` with the given arguments inside a fresh folder."""
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
+    """Run the program in a fresh folder: ``main`` in this process, which has torch loaded, or a process of its own."""
+    monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "crossfield", *map(str, arguments)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
-        )
-        assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
+    def run(*arguments: object, code: int = 0, own_process: bool = False) -> Said:
+        if own_process:
+            returned, said = run_process(tmp_path, arguments)
+        else:
+            monkeypatch.setattr(sys, "argv", ["crossfield", *map(str, arguments)])
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as stop:
+                main()
+            returned, said = int(stop.value.code or 0), Said(*capsys.readouterr())
+        assert returned == code, f"{arguments}: exit {returned}\n{said.stdout}\n{said.stderr}"
+        assert "Traceback" not in said.stderr, said.stderr
+        return said
 
     return run
 
@@ -60,5 +85,18 @@ def clicks(tmp_path: Path) -> Path:
     return path
 
 
-FIT = ("--label", "click", "--user", "user_id", "--item", "item_id", "--time", "ts", "--model", "deepfm")
+FIT = (
+    "--label",
+    "click",
+    "--user",
+    "user_id",
+    "--item",
+    "item_id",
+    "--time",
+    "ts",
+    "--model",
+    "deepfm",
+    "--set",
+    "model.deep=[32]",
+)
 SMALL = ("--set", "train.epochs=3", "--set", "train.batch_size=256", "--set", "train.lr=0.01")

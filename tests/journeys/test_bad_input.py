@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from .conftest import FIT, SMALL, Program, click_log
+from .conftest import FIT, SMALL, Program, click_log, run_process
 
 
 def broken(kind: str, folder: Path) -> Path:
@@ -54,8 +54,8 @@ def test_fit(program: Program, tmp_path: Path, kind: str, words: list[str]) -> N
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     click_log(600).write_csv(folder / "clicks.csv")
-    command = [sys.executable, "-m", "crossfield", "fit", "clicks.csv", *FIT, *SMALL, "--out", "run", "--quiet"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    code, said = run_process(folder, ["fit", "clicks.csv", *FIT, *SMALL, "--out", "run", "--quiet"])
+    assert code == 0, said.stderr
     return folder / "run"
 
 
@@ -137,7 +137,7 @@ def test_an_interrupted_run_can_be_continued(program: Program, tmp_path: Path, n
     said = program(*arguments, "--set", "train.lr=0.5", "--resume", code=1).stderr
     assert "train.lr was 0.001 when this run began and is 0.5 now" in said
     arguments[arguments.index("train.epochs=50")] = "train.epochs=2"
-    program(*arguments, "--resume")
+    program(*arguments, "--resume", "--quiet")
 
 
 def test_wrong_usage_is_exit_code_two(program: Program) -> None:

@@ -10,13 +10,13 @@ from .conftest import FIT, SMALL, Program, click_log
 
 
 def test_fit_evaluate_predict_recommend(program: Program, clicks: Path, tmp_path: Path) -> None:
-    said = program("fit", clicks, *FIT, *SMALL, "--out", "run", "--json")
+    said = program("fit", clicks, *FIT, *SMALL, "--out", "run", "--json", own_process=True)
     fitted = json.loads(said.stdout)
     assert fitted["test"]["auc"] > 0.8
     assert fitted["split"] == "time"
     assert "epoch 1" in said.stderr
 
-    measured = json.loads(program("evaluate", "run", clicks, "--json").stdout)
+    measured = json.loads(program("evaluate", "run", clicks, "--json", own_process=True).stdout)
     assert measured["auc"] > 0.8
     assert measured["slices"]["user:seen"]["n"] + measured["slices"]["user:rare"]["n"] <= measured["n"] == 4000
 
@@ -25,7 +25,7 @@ def test_fit_evaluate_predict_recommend(program: Program, clicks: Path, tmp_path
         pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise(pl.col("age")).alias("age")
     )
     new.write_csv(tmp_path / "tomorrow.csv")
-    program("predict", "run", "tomorrow.csv", "--out", "scores.parquet")
+    program("predict", "run", "tomorrow.csv", "--out", "scores.parquet", own_process=True)
     scores = pl.read_parquet(tmp_path / "scores.parquet")
     assert scores.columns == ["user_id", "item_id", "ts", "score"]
     assert scores["item_id"].to_list() == new["item_id"].to_list()
@@ -39,7 +39,7 @@ def test_same_seed_same_weights_and_the_resolved_recipe_repeats_the_run(
     program: Program, clicks: Path, tmp_path: Path
 ) -> None:
     program("fit", clicks, *FIT, *SMALL, "--out", "first", "--quiet")
-    program("fit", "--recipe", "first/recipe.toml", "--out", "second", "--quiet")
+    program("fit", "--recipe", "first/recipe.toml", "--out", "second", "--quiet", own_process=True)
     first, second = (load_file(tmp_path / run / "model.safetensors") for run in ("first", "second"))
     assert first.keys() == second.keys()
     assert all((first[name] == second[name]).all() for name in first)

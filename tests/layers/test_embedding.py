@@ -122,5 +122,5 @@ def test_dense_vectors_are_scaled_by_the_value() -> None:
 
 def test_id_pair_wants_both_roles() -> None:
     assert [one.name for one in id_pair(SCHEMA)] == ["user", "film"]
-    with pytest.raises(SchemaError, match="item column"):
+    with pytest.raises(SchemaError, match="needs the item"):
         id_pair(ModelSchema(categorical=(Field("user", 3),), user="user"))
