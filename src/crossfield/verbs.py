@@ -144,14 +144,16 @@ def _part_public(recipe: Recipe, name: str) -> Parts:
     test: Dataset | RankingTest | None = found.ranking
     if found.test is not None:
         test = load_as(recipe, found.test.frame, train.schema, name=name, files=found.test.files)
+    if recipe.data.valid is not None:
+        valid = load_as(recipe, recipe.data.valid, train.schema)
+        return Parts(train, valid, test, "given", found.notes)
     if found.valid is not None:
         valid = load_as(recipe, found.valid.frame, train.schema, name=name, files=found.valid.files)
         return Parts(train, valid, test, "published", found.notes)
     if test is not None:
         return Parts(train, None, test, "published", found.notes)
     first, second, third = train.split(recipe.data.split, sizes=recipe.data.sizes, seed=recipe.train.seed)
-    kept = third if recipe.data.sizes[2] else None
-    return Parts(first, second, kept, recipe.data.split or ("time" if train.schema.time else "random"), found.notes)
+    return Parts(first, second, third, recipe.data.split or ("time" if train.schema.time else "random"), found.notes)
 
 
 def read_schema(path: Path) -> FeatureSchema:

@@ -10,13 +10,16 @@ from crossfield.data.options import DataConfig
 from crossfield.data.public.record import PublicData, PublicSet, RankingTest, load_with
 from crossfield.errors import DataError
 
-OPTIONS = DataConfig(user="user", item="item", columns=("user", "item"), header=False, separator="\t")
+OPTIONS = DataConfig(
+    user="user", item="item", columns=("user", "item"), header=False, separator="\t", split="leave_one_out"
+)
 
 
 def read(folder: Path) -> PublicData:
     r"""994,169 training pairs and a ranking test of 6,040 users with 99 negatives each; no label.
 
-    The same as ``--columns user,item --no-header --separator '\t' --user user --item item`` for the training pairs.
+    The same as ``--columns user,item --no-header --separator '\t' --user user --item item --split
+    leave_one_out`` for the training pairs.
     """
     pairs = _pairs(folder / "ml-1m.test.rating")
     negatives = _negatives(folder / "ml-1m.test.negative", pairs)
