@@ -50,6 +50,16 @@ def test_evaluate_beats_chance_and_slices_add_up(ranker: cf.Ranker) -> None:
     json.dumps(report, allow_nan=False)
 
 
+def test_a_label_written_another_way_is_not_taken_for_no() -> None:
+    log = click_log(400).with_columns(
+        pl.when(pl.col("click") == 1).then(pl.lit("yes")).otherwise(pl.lit("no")).alias("click")
+    )
+    ranker = cf.Ranker("fm", train=TRAIN, data={"label": "click", "positive": "yes"}).fit(log, log, quiet=True)
+    assert ranker.evaluate(log)["positives"] == (log["click"] == "yes").sum()
+    with pytest.raises(DataError, match="no row of .* has click==yes"):
+        ranker.evaluate(log.with_columns(pl.col("click") + "."))
+
+
 def test_save_and_load_give_equal_scores(ranker: cf.Ranker, tmp_path: Path) -> None:
     rows = click_log(100, seed=3)
     ranker.save(tmp_path / "run")

@@ -87,6 +87,8 @@ def check_trainable(recipe: Recipe, train: Dataset) -> None:
     implicit = train.schema.label is None
     if implicit and (train.schema.user is None or train.schema.item is None):
         raise SchemaError("no label: name the label column, or for rows that are all positives the user and the item")
+    if recipe.data.negative_rate < 1 and implicit:
+        raise ConfigError("data.negative_rate leaves out negative rows, but without a label every row is a positive")
     if recipe.train.objective == "bpr" and not implicit:
         raise ConfigError('train.objective = "bpr" compares chosen items with drawn ones: leave the label out')
 
@@ -122,13 +124,12 @@ def prepare(recipe: Recipe, train: Dataset, valid: Dataset | None, *, work: Path
     if resume and (found := _open_prepared(work, key, has_valid=valid is not None)):
         return found
     (work / "prepared.json").unlink(missing_ok=True)
-    labelled = train.schema.label is not None
     with on_disk(train, folder=work) as rows:
         encoder = Encoder.fit(rows, recipe.encoder)
-        train_store = _write(_thinned(encoder.stream(rows, labelled=labelled), recipe), encoder, work / "train")
+        train_store = _write(_thinned(encoder.stream(rows, labelled=True), recipe), encoder, work / "train")
     valid_store = None
     if valid is not None:
-        valid_store = _write(encoder.stream(valid, labelled=labelled), encoder, work / "valid")
+        valid_store = _write(encoder.stream(valid, labelled=True), encoder, work / "valid")
     entities = _entities(train_store, encoder)
     encoder.save(work / "encoder")
     kept_out = train.num_rows - train_store.num_rows
@@ -220,7 +221,7 @@ def interactions(store: Store) -> Interactions:
 
 
 def _trainer(recipe: Recipe, model: Model, prepared: Prepared, *, work: Path, listener: Listener) -> Trainer:
-    config, implicit = recipe.train, prepared.train.labels is None
+    config, implicit = recipe.train, prepared.encoder.schema.label is None
     sampler = None
     if implicit and prepared.entities is not None:
         per_positive = config.negatives or (1 if config.objective == "bpr" else NEGATIVES_PER_POSITIVE)
@@ -282,7 +283,7 @@ def _describe(result: TrainResult) -> dict[str, Any]:
 
 def _about(recipe: Recipe, model: Model, prepared: Prepared, train: Dataset) -> dict[str, Any]:
     store = prepared.train
-    positives = None if store.labels is None else float(np.mean(store.labels, dtype=np.float64))
+    rate = None if train.schema.label is None else store.positives / store.num_rows
     return {
         "lib": "crossfield",
         "model": recipe.name,
@@ -291,7 +292,7 @@ def _about(recipe: Recipe, model: Model, prepared: Prepared, train: Dataset) -> 
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "train_rows": store.num_rows,
         "valid_rows": prepared.valid.num_rows if prepared.valid is not None else 0,
-        "train_rate": positives,
+        "train_rate": rate,
         "integer_ids": _integer_ids(train),
         "notes": list(_notes(prepared)),
         "data_sha256": data_sha256(train),

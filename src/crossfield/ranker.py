@@ -183,12 +183,14 @@ class Ranker:
 
         Raises SchemaError naming a column that is gone, DataError naming a value that cannot be read.
         """
-        return np.concatenate([np.empty(0), *self._probabilities(self._rows(data))])
+        scores = [frame[SCORE].to_numpy() for frame in self._scored(self._rows(data), ())]
+        return np.concatenate([np.empty(0), *scores])
 
-    def _probabilities(self, dataset: Dataset) -> Iterator[NDArray[np.float64]]:
-        dataset.require(labelled=False)
-        for block in self.bundle.encoder.stream(dataset, labelled=False):
-            yield probability(self._logits(block).logits)
+    def _scored(self, dataset: Dataset, kept: Sequence[str]) -> Iterator[pl.DataFrame]:
+        dataset = dataset.require(labelled=False)
+        for rows, block in self.bundle.encoder.stream_beside(dataset, kept, labelled=False):
+            scores = pl.Series(SCORE, probability(self._logits(block).logits))
+            yield rows.with_columns(scores) if kept else scores.to_frame()
 
     def _logits(self, block: Encoded) -> Predictions:
         """Corrected logits of encoded rows, on the ranker's device."""
@@ -207,11 +209,7 @@ class Ranker:
         if SCORE in columns:
             raise SchemaError(f"the rows have a column {SCORE!r} already; rename it, predict would write another one")
         kept = [name for name in dict.fromkeys(self.schema.role_columns.values()) if name in columns]
-        start = 0
-        for scores in self._probabilities(dataset):
-            roles = dataset.frame.select(kept).slice(start, len(scores)).collect() if kept else pl.DataFrame()
-            yield roles.with_columns(pl.Series(SCORE, scores))
-            start += len(scores)
+        yield from self._scored(dataset, kept)
 
     def evaluate(
         self, data: Dataset | Tabular | RankingTest, *, intervals: bool = True, ks: Sequence[int] = (5, 10, 20)
@@ -230,17 +228,19 @@ class Ranker:
         return self._evaluate_clicks(dataset, intervals)
 
     def _evaluate_clicks(self, dataset: Dataset, intervals: bool) -> dict[str, Any]:
-        blocks = list(self.bundle.encoder.stream(dataset, labelled=True))
-        if not blocks:
-            raise DataError(f"{dataset.name} has no rows to evaluate")
-        found = [self._logits(block) for block in blocks]
+        encoder, roles = self.bundle.encoder, self._id_columns()
+        found: list[Predictions] = []
+        ids: dict[str, list[NDArray[Any]]] = {role: [] for role in roles}
+        for block in encoder.stream(dataset, labelled=True):
+            found.append(self._logits(block))
+            for role, some in ids.items():
+                some.append(block.categorical[:, encoder.model_schema.position(role)])
+        _check_positives(self.schema, dataset.name, found)
         names = [name for name, value in vars(found[0]).items() if value is not None]
         joined = Predictions(**{name: np.concatenate([getattr(one, name) for one in found]) for name in names})
         slices: dict[str, NDArray[np.bool_]] = {}
-        for role, column in self._id_columns().items():
-            position = self.bundle.encoder.model_schema.position(role)
-            ids = np.concatenate([block.categorical[:, position] for block in blocks])
-            slices |= id_slices(role, ids, self.bundle.encoder.counts(column))
+        for role, column in roles.items():
+            slices |= id_slices(role, np.concatenate(ids[role]), encoder.counts(column))
         return click_report(joined, slices=slices, train_rate=self.about.get("train_rate"), intervals=intervals)
 
     def _id_columns(self) -> dict[str, str]:
@@ -325,6 +325,14 @@ class Ranker:
         ranker = cls(bundle.recipe, device=device)
         ranker._bundle = bundle
         return ranker
+
+
+def _check_positives(schema: FeatureSchema, name: str, found: Sequence[Predictions]) -> None:
+    """Raise DataError where no row has the label value that means yes: most likely it is written another way here."""
+    label = schema.label
+    if label is None or label.value is None or any(np.any(one.labels) for one in found):
+        return
+    raise DataError(f"no row of {name} has {label}: is the label written another way in these rows?")
 
 
 def _keep(source: Path, target: Path) -> None:

@@ -177,12 +177,20 @@ class Encoder:
 
     def stream(self, dataset: Dataset, *, labelled: bool, chunk_rows: int = CHUNK_ROWS) -> Iterator[Encoded]:
         """Encode a dataset in its order, ``chunk_rows`` at a time, in bounded memory. Raises as ``encode``."""
+        for _, encoded in self.stream_beside(dataset, (), labelled=labelled, chunk_rows=chunk_rows):
+            yield encoded
+
+    def stream_beside(
+        self, dataset: Dataset, kept: Sequence[str], *, labelled: bool, chunk_rows: int = CHUNK_ROWS
+    ) -> Iterator[tuple[pl.DataFrame, Encoded]]:
+        """What ``stream`` gives, each block beside its rows' ``kept`` columns as they came, in one pass."""
         columns = self.columns(labelled=labelled)
         _require(dataset.frame.collect_schema().names(), columns)
         first_row = 0
         with reading(dataset.name):
-            for rows in PolarsEngine().batches(dataset.frame.select(columns), chunk_rows):
-                yield self.encode(rows, labelled=labelled, first_row=first_row)
+            wanted = dataset.frame.select(list(dict.fromkeys([*columns, *kept])))
+            for rows in PolarsEngine().batches(wanted, chunk_rows):
+                yield rows.select(kept), self.encode(rows, labelled=labelled, first_row=first_row)
                 first_row += len(rows)
 
     def vocabulary(self, name: str) -> pl.DataFrame:

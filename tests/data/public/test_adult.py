@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import polars as pl
@@ -73,3 +74,19 @@ def test_the_real_files_have_their_known_counts(load_or_skip: Callable[[str], Pu
         assert set(rows["income"]) == {">50K", "<=50K"}
     assert data.train.frame.collect()["workclass"].null_count() == 1_836
     assert not any("not the copy" in note for note in data.notes)
+
+
+def test_uci_s_own_files_become_the_copies_at_hand(load_or_skip: Callable[[str], PublicData]) -> None:
+    load_or_skip("adult")
+    published = {
+        "adult.data": (b"", "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d"),
+        "adult.test": (
+            b"|1x3 Cross validator\n",
+            "a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05",
+        ),
+    }
+    for name, (first, checksum) in published.items():
+        at_hand = (data_folder() / "adult" / name).read_bytes()
+        original = first + at_hand + b"\n\n"
+        assert sha256(original).hexdigest() == checksum
+        assert sha256(strip_frame(original)).hexdigest() == ADULT.files[name]
