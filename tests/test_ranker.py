@@ -56,7 +56,7 @@ def test_a_label_written_another_way_is_not_taken_for_no() -> None:
     )
     ranker = cf.Ranker("fm", train=TRAIN, data={"label": "click", "positive": "yes"}).fit(log, log, quiet=True)
     assert ranker.evaluate(log)["positives"] == (log["click"] == "yes").sum()
-    with pytest.raises(DataError, match="no row of .* has click==yes"):
+    with pytest.raises(DataError, match="has click==yes"):
         ranker.evaluate(log.with_columns(pl.col("click") + "."))
 
 
