@@ -46,3 +46,15 @@ def test_dropout_works_in_training_only() -> None:
     mlp, x = MLP(3, [1000], dropout=0.4, activation="sigmoid"), torch.ones(1, 3)
     assert (mlp(x) == 0).float().mean().item() == pytest.approx(0.4, abs=0.05)
     assert (mlp.eval()(x) > 0).all()
+
+
+def test_another_layer_takes_the_linear_ones_place() -> None:
+    made = []
+
+    def layer(input_dim: int, output_dim: int) -> nn.Module:
+        made.append((input_dim, output_dim))
+        return nn.Linear(input_dim, output_dim)
+
+    layers = list(MLP(3, [5, 2], linear=layer))
+    assert made == [(3, 5), (5, 2)]
+    assert [type(one) for one in layers] == [nn.Linear, nn.ReLU] * 2

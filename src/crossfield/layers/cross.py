@@ -1,6 +1,7 @@
 """Cross layers: explicit feature crosses whose degree grows by one with every layer."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +24,12 @@ class CrossLayer(nn.Module):
         return x_0 * (x_l @ self.weight).unsqueeze(1) + self.bias + x_l
 
 
-class CrossNet(nn.Module):
-    """A stack of cross layers on x_0, [B, H] -> [B, H]: polynomials of x_0 up to degree ``num_layers`` + 1."""
+class CrossStack(nn.Module):
+    """Cross layers of any kind one after the other, each shown x_0 as well, [B, H] -> [B, H]."""
 
-    def __init__(self, dim: int, num_layers: int) -> None:
+    def __init__(self, layers: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(CrossLayer(dim) for _ in range(num_layers))
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, x_0: Tensor) -> Tensor:
         """[B, H] -> [B, H]."""
@@ -36,3 +37,10 @@ class CrossNet(nn.Module):
         for layer in self.layers:
             x_l = layer(x_0, x_l)
         return x_l
+
+
+class CrossNet(CrossStack):
+    """A stack of cross layers on x_0, [B, H] -> [B, H]: polynomials of x_0 up to degree ``num_layers`` + 1."""
+
+    def __init__(self, dim: int, num_layers: int) -> None:
+        super().__init__(CrossLayer(dim) for _ in range(num_layers))

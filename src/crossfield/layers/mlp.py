@@ -9,7 +9,7 @@ from crossfield.layers.linear import Linear
 from crossfield.layers.norm import BatchNorm
 
 Activation = Literal["relu", "tanh", "sigmoid", "identity"]
-_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
@@ -20,7 +20,8 @@ _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 class MLP(nn.Sequential):
     """Hidden layers, [B, input_dim] -> [B, output_dim]: each Linear, batch norm, activation, dropout, in this order.
 
-    Without hidden layers it is the identity. The prediction layer is the model's own.
+    Without hidden layers it is the identity. The prediction layer is the model's own. ``linear`` makes what stands in
+    the place of Linear, of an input and an output width.
     """
 
     def __init__(
@@ -31,14 +32,15 @@ class MLP(nn.Sequential):
         batch_norm: bool = False,
         dropout: float = 0.0,
         activation: Activation = "relu",
+        linear: Callable[[int, int], nn.Module] = Linear,
     ) -> None:
         super().__init__()
         self.output_dim = input_dim
         for width in hidden:
-            self.append(Linear(self.output_dim, width))
+            self.append(linear(self.output_dim, width))
             if batch_norm:
                 self.append(BatchNorm(width))
-            self.append(_ACTIVATIONS[activation]())
+            self.append(ACTIVATIONS[activation]())
             if dropout:
                 self.append(nn.Dropout(dropout))
             self.output_dim = width

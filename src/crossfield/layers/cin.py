@@ -1,0 +1,117 @@
+"""The compressed interaction network of xDeepFM: explicit crosses of whole vectors, one order more per layer."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from crossfield.errors import ConfigError
+from crossfield.layers.mlp import ACTIVATIONS, Activation
+
+
+def compress(x_k: Tensor, x_0: Tensor, weight: Tensor) -> Tensor:
+    """Σ_i Σ_j W_ij^h x_k^i x_0^j: x_k [B, D, I], x_0 [B, D, J], W [J, I, H] -> [B, D, H], at least float32.
+
+    Field by field, as Σ_j (x_k W_j) x_0^j, so that the [B, D, I, J] products of the formula are never formed.
+    """
+    total = x_k.new_zeros(*x_k.shape[:2], weight.shape[2], dtype=torch.promote_types(x_k.dtype, torch.float32))
+    for j, matrix in enumerate(weight.unbind(0)):
+        total.addcmul_(x_k @ matrix, x_0[..., j : j + 1])
+    return total
+
+
+class _Compress(torch.autograd.Function):
+    """``compress`` that keeps nothing but its arguments for the gradient.
+
+    PERF: 4096 rows, D = 10, fp32, one AVX-512 core, forward and backward, against a product with all [B, D, I J]:
+    J = 39, I = H = 100: 2.6 s and 0.4 GB instead of 3.4 s and 2.0 GB; J = 10, I = H = 64: 0.26 s instead of 0.44.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x_k: Tensor, x_0: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x_k, x_0, weight)
+        return compress(x_k, x_0, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x_k, x_0, weight = ctx.saved_tensors  # type: ignore[attr-defined]
+        to_x_k, to_x_0, to_weight = (torch.zeros_like(one, dtype=gradient.dtype) for one in (x_k, x_0, weight))
+        gradient = gradient.to(x_k.dtype)
+        for j, matrix in enumerate(weight.unbind(0)):
+            x_0j = x_0[..., j : j + 1]
+            to_weight[j] = x_k.flatten(0, 1).t() @ (gradient * x_0j).flatten(0, 1)
+            back = gradient @ matrix.t()
+            to_x_k.addcmul_(back, x_0j)
+            to_x_0[..., j] = (back * x_k).sum(2)
+        return to_x_k.to(x_k.dtype), to_x_0.to(x_k.dtype), to_weight.to(x_k.dtype)
+
+
+class CINLayer(nn.Module):
+    """X^k_h = Σ_i Σ_j W^{k,h}_ij (X^{k-1}_i ⊙ X^0_j), [B, D, I], [B, D, J] -> [B, D, H] (Lian et al. 2018, 3.1).
+
+    I and J are the numbers of vectors that come in, H of those that go out. W starts Xavier-normal as a map of all
+    I x J products, ``bias`` (not in the paper; one number per vector that goes out) at zero.
+    """
+
+    def __init__(self, num_in: int, num_fields: int, num_out: int, *, bias: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_fields, num_in, num_out))
+        self.bias = nn.Parameter(torch.zeros(num_out)) if bias else None
+        nn.init.xavier_normal_(self.weight.view(num_fields * num_in, num_out))
+
+    def forward(self, x_k: Tensor, x_0: Tensor) -> Tensor:
+        """X^{k-1} [B, D, I], X^0 [B, D, J] -> X^k [B, D, H]; float32 sums of bf16 products under autocast."""
+        given: tuple[Tensor, ...] = (x_k, x_0, self.weight)
+        if torch.is_autocast_enabled(x_k.device.type):
+            given = tuple(one.to(torch.get_autocast_dtype(x_k.device.type)) for one in given)
+        is_trained = self.training and torch.is_grad_enabled()
+        compressed: Tensor = _Compress.apply(*given) if is_trained else compress(*given)  # type: ignore[no-untyped-call]
+        return compressed if self.bias is None else compressed + self.bias
+
+
+class CIN(nn.Module):
+    """CIN layers of ``widths`` vectors on M vectors, each vector summed over D: [B, M, D] -> [B, output_dim].
+
+    Layer k holds crosses of order k + 1. With ``split_half`` (the authors' code, not the paper) the first half of a
+    layer's vectors goes on to the next layer and the other half to the output; the last layer's all go to the output.
+    Raises ConfigError where a width has no half.
+    """
+
+    def __init__(
+        self,
+        num_vectors: int,
+        widths: Sequence[int],
+        *,
+        bias: bool = False,
+        split_half: bool = False,
+        activation: Activation = "identity",
+    ) -> None:
+        super().__init__()
+        passed = [_half(width) for width in widths[:-1]] if split_half else widths[:-1]
+        num_in = (num_vectors, *passed)
+        self.layers = nn.ModuleList(
+            CINLayer(num_in[k], num_vectors, width, bias=bias) for k, width in enumerate(widths)
+        )
+        self.activation = ACTIVATIONS[activation]()
+        self.num_held_back = (*passed, 0) if split_half else (0,) * len(widths)
+        self.output_dim = sum(widths) - sum(self.num_held_back)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """[B, M, D] -> p⁺ [B, output_dim]."""
+        x_0 = x_k = vectors.transpose(1, 2).contiguous()
+        pooled = []
+        for layer, num_held_back in zip(self.layers, self.num_held_back, strict=True):
+            X = self.activation(layer(x_k, x_0))
+            pooled.append(X[..., num_held_back:].sum(1))
+            x_k = X[..., :num_held_back] if num_held_back else X
+        return torch.cat(pooled, 1)
+
+
+def _half(width: int) -> int:
+    if width % 2:
+        raise ConfigError(
+            f"split in half, a CIN layer of {width} vectors leaves {width / 2} for the next; make it even"
+        )
+    return width // 2
