@@ -1,5 +1,6 @@
 """What is chosen for a machine, and that the same inputs always choose the same."""
 
+import os
 import shutil
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 import crossfield.acceleration as acceleration
-from crossfield.acceleration import Switch, choose_bf16, choose_compile, choose_means, expected_seconds
+from crossfield.acceleration import Switch, choose_bf16, choose_compile, choose_means, expected_seconds, num_cores
 from crossfield.models.base import Model
 from crossfield.schema import Field, Kind, ModelSchema
 
@@ -73,3 +74,7 @@ def test_means_are_chosen_together_with_a_phrase_for_each(monkeypatch: pytest.Mo
     assert not jagged[0].compiled
     default, _ = choose_means(Wide(schemas[0]), CPU, threads=None, precision="fp32", compile="off", num_rows=1)
     assert default.threads == torch.get_num_threads()
+
+
+def test_there_is_a_core_to_run_on() -> None:
+    assert 1 <= num_cores() <= (os.cpu_count() or 1)

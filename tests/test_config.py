@@ -1,7 +1,7 @@
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from crossfield.config import Config, parse_value
+from crossfield.config import Config, parse_value, settings_of
 from crossfield.errors import ConfigError
 
 
@@ -19,6 +19,7 @@ class Outer(Config):
 
 def test_field_docs_are_read_from_under_the_field() -> None:
     assert Outer.model_fields["learning_rate"].description == "Step size."
+    assert settings_of(Outer)[0] == {"key": "learning_rate", "default": "0.1", "doc": "Step size."}
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,35 @@ def test_bad_values_are_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Outer.of(values, prefix="train")
     assert message in str(caught.value)
+
+
+class Paired(Config):
+    heads: int = 2
+    """How many."""
+    width: int = 8
+    """Shared by the heads."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Paired":
+        if self.width % self.heads:
+            raise ValueError(f"width = {self.width} is not a multiple of heads = {self.heads}")
+        return self
+
+
+class Holder(Config):
+    pair: Paired = Paired()
+    """Two numbers that have to fit."""
+
+
+def test_a_sentence_of_our_own_stands_alone() -> None:
+    for config, values, prefix, place in (
+        (Paired, {"heads": 3}, "model", "model: "),
+        (Paired, {"heads": 3}, "", ""),
+        (Holder, {"pair": {"heads": 3}}, "train", "train.pair: "),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            config.of(values, prefix=prefix)
+        assert str(caught.value) == f"{place}width = 8 is not a multiple of heads = 3"
 
 
 def test_override_checks_and_copies() -> None:

@@ -21,7 +21,8 @@ from crossfield.files import read_lines
 from crossfield.layers.embedding import FieldEmbedding
 from crossfield.models.base import Model
 from crossfield.models.deepfm import DeepFM, DeepFMConfig
-from crossfield.objectives import bce_objective
+from crossfield.models.finalnet import FinalNet, FinalNetConfig
+from crossfield.objectives import Branches, bce_objective, distillation_objective
 from crossfield.schema import Field, Kind, ModelSchema
 from crossfield.train import Report, TrainConfig, Trainer, TrainResult
 
@@ -504,3 +505,24 @@ def test_compiled_training_resumes_to_the_byte(flat_store: Store, tmp_path: Path
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "broken", at_call(3, press_ctrl_c))
     assert fit(tmp_path / "broken", resume=True) == expected
+
+
+@pytest.mark.parametrize(
+    "compile",
+    [
+        "off",
+        # what torch's compiler warns of in its own code
+        pytest.param("on", marks=[pytest.mark.slow, pytest.mark.filterwarnings("ignore:::torch")]),
+    ],
+)
+def test_a_model_of_branches_learns_by_what_its_paper_minimises(flat_store: Store, compile: str) -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = FinalNet(flat_store.model_schema, FinalNetConfig(embedding_dim=4, deep_1=(8,), deep_2=(8,)))
+    rows = flat_store.batch(np.arange(NUM_ROWS))
+    before = distillation_objective(Branches(model), rows).item()
+    assert before > bce_objective(model, rows).item() + 0.5
+    shared = {"batch_size": NUM_ROWS, "epochs": 30, "lr": 0.02, "precision": "fp32", "compile": compile}
+    history = Trainer(model, Reader(flat_store, batch_size=NUM_ROWS), TrainConfig.of(shared)).fit().history
+    assert history[0]["train_loss"] == pytest.approx(before, rel=1e-5)
+    assert bce_objective(model, rows).item() < 0.3

@@ -76,6 +76,11 @@ def choose_compile(switch: Switch, device: torch.device, *, seconds: float, is_j
     return is_worth, f"{'compiled' if is_worth else 'not compiled'}: about {seconds:,.0f} s of training expected"
 
 
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def expected_seconds(model: nn.Module, device: torch.device, *, num_rows: int, threads: int) -> float:
     """A rough guess of the training time: 6 operations per example and weight of the linear layers.
 

@@ -1,5 +1,6 @@
 """Strict frozen configurations: one doc line under each field, overrides by dotted name, hints on typos."""
 
+import inspect
 import json
 import tomllib
 from collections.abc import Mapping
@@ -45,6 +46,18 @@ def parse_value(text: str) -> Any:
         return text
 
 
+def settings_of(config: type[Config]) -> list[dict[str, str]]:
+    """Key, default and meaning of each field of a config, read from its doc lines."""
+    return [
+        {
+            "key": name,
+            "default": "required" if one.is_required() else str(one.get_default(call_default_factory=True)),
+            "doc": inspect.cleandoc(one.description or "").replace("\n", " "),
+        }
+        for name, one in config.model_fields.items()
+    ]
+
+
 def _explain(cls: type[Config], error: ValidationError, prefix: str) -> str:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
@@ -55,6 +68,8 @@ def _explain(cls: type[Config], error: ValidationError, prefix: str) -> str:
         return f"unknown key {key!r}{nearest(last, siblings)}"
     if first["type"] == "missing":
         return f"key {key!r} is required and has no default"
+    if first["type"] == "value_error":  # our own sentence, which says the value itself
+        return ": ".join(part for part in (key.removesuffix("."), str(first["ctx"]["error"])) if part)
     given = json.dumps(first["input"], default=str)
     return f"{key} = {given}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 

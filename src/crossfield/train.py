@@ -17,7 +17,7 @@ from crossfield.errors import DataError
 from crossfield.layers.linear import set_padding
 from crossfield.layers.unseen import UntrainedRows, drop_ids
 from crossfield.models.base import Model
-from crossfield.objectives import Objective, bce_objective, bpr_objective
+from crossfield.objectives import Objective, choose_objective
 from crossfield.optim import build_optimizers
 from crossfield.progress import Meter, Report, ReportKind, RunLog, Stopwatch, TrainResult, check_finite, plain
 from crossfield.stopping import Interrupts, Plateau
@@ -79,8 +79,8 @@ class Trainer:
         self.model, self.reader, self.config = model, reader, config
         self._evaluate, self._negatives, self._unseen_rate = evaluate, negatives, unseen_rate
         self._folder, self._on_report = folder, on_report
-        default = bpr_objective(negatives) if config.objective == "bpr" else bce_objective
-        self._objective = objective if objective is not None else default
+        default = choose_objective(model, config.objective, negatives)
+        self._called, self._objective = default if objective is None else (model, objective)
         self._device = next(model.parameters()).device
         self._num_batches = reader.num_batches
         if not self._num_batches:
@@ -153,7 +153,7 @@ class Trainer:
         torch.set_num_threads(self._means.threads)
         set_padding(self.model, _PADDING if self.config.pad_widths else 1)
         is_compiled = self._means.compiled
-        self._full_model = cast(nn.Module, torch.compile(self.model, dynamic=False)) if is_compiled else self.model
+        self._full_called = cast(nn.Module, torch.compile(self._called, dynamic=False)) if is_compiled else self._called
 
     @property
     def _place(self) -> tuple[int, int]:
@@ -182,10 +182,10 @@ class Trainer:
         """One step, never cut in two by a signal."""
         with self._interrupts.whole():
             # Compiled code knows one shape only: the short last batch runs as it is.
-            model = self._full_model if batch.size == self.config.batch_size else self.model
+            called = self._full_called if batch.size == self.config.batch_size else self._called
             batch = self._make_ready(batch)
             with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._means.bf16):
-                loss = self._objective(model, batch)
+                loss = self._objective(called, batch)
             self._optimizers.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizers.step()

@@ -27,7 +27,8 @@ class TrainConfig(OptimConfig):
     pad_widths: bool = True
     """Round layer widths up to a multiple of 16 while computing; weights are stored as they are."""
     objective: Literal["bce", "bpr"] = "bce"
-    """What is minimised: binary cross-entropy, or BPR of positives against drawn negatives."""
+    """What is minimised: binary cross-entropy, with what its paper adds for each branch where the model has branches
+    (finalnet, fcn), or BPR of positives against drawn negatives."""
     negatives: int = Field(0, ge=0)
     """Negatives drawn per positive where the rows have no label; 0 means 4 with bce, 1 with bpr."""
     negative_sampling: Literal["uniform", "popularity"] = "uniform"

@@ -44,10 +44,10 @@ REFUSED: dict[str, set[str]] = {
     "pair": set(),
     "item": _PAIRS,
     "no dense": set(),
-    "dense only": _ID_MODELS,
-    "one dense": {*_ID_MODELS, "fm"},
-    "one field": {*_ID_MODELS, "fm", "dlrm"},
-    "one multi-valued": {*_ID_MODELS, "fm", "dlrm"},
+    "dense only": {*_ID_MODELS, "dhen"},
+    "one dense": {*_ID_MODELS, "fm", "dhen", "autoint", "fibinet"},
+    "one field": {*_ID_MODELS, "fm", "dlrm", "dhen", "autoint", "fibinet"},
+    "one multi-valued": {*_ID_MODELS, "fm", "dlrm", "dhen", "autoint", "fibinet"},
     "two multi-valued": _ID_MODELS,
     "wide only": {*CATALOGUE} - {"logistic_regression"},
     "empty": {*CATALOGUE},
@@ -58,13 +58,23 @@ REFUSED_CASES = [(name, case) for name, case in product(CATALOGUE, SCHEMAS) if n
 TRAINED = [name for name, model in CATALOGUE.items() if not issubclass(model, Solved)]
 
 _SMALL = {"embedding_dim": 4, "mlp_embedding_dim": 6, "hidden": (8, 4)}
-_SMALL |= {"deep": (10, 6), "bottom": (8,), "top": (10, 6)}
+_SMALL |= {"deep": (10, 6), "bottom": (8,), "top": (10, 6), "deep_1": (10, 6), "deep_2": (12, 8)}
+_SMALL |= {"blocks": (10, 6), "gate_hidden": (12,)}
+_OWN: dict[str, dict[str, Any]] = {
+    "dcn_mix": {"rank": 3},
+    "xdeepfm": {"cin": (6, 4)},
+    "dhen": {"layers": (("dot", "attention", "convolution", "linear", "cross"),) * 2, "num_heads": 1},
+    "autoint": {"head_dim": 3},
+    "eulernet": {"orders": (5, 5)},
+    "wukong": {"num_layers": 2, "num_fm_vectors": 3, "num_linear_vectors": 3, "fm_rank": 3, "fm_hidden": (6,)},
+    "rankmixer": {"num_tokens": 4, "token_dim": 8},
+}
 
 
 def build(name: str, schema: ModelSchema, *, seed: int = 0, **settings: Any) -> Model:
     """A small model whose parameters are all away from zero, so that nothing hides behind an initial zero."""
     config_type = CATALOGUE[name].config_type
-    wanted = {**_SMALL, "embedding_std": 0.3, **settings}
+    wanted = {**_SMALL, "embedding_std": 0.3, **_OWN.get(name, {}), **settings}
     config = config_type.of({key: value for key, value in wanted.items() if key in config_type.model_fields})
     torch.manual_seed(seed)
     model = CATALOGUE[name](schema, config)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from crossfield.errors import ConfigError
 from crossfield.schema import ModelSchema
 
 Width = Annotated[int, Field(ge=1)]
+BranchObjective = Literal["distillation", "tri_bce"]
 
 
 class ModelConfig(Config):
@@ -42,6 +43,22 @@ class DeepConfig(HiddenConfig):
 
     deep: tuple[Width, ...] = Field((400, 400, 400), min_length=1)
     """Widths of the deep part's hidden layers; three of 400 is what most CTR papers and tables use."""
+
+
+class TwoStreamConfig(HiddenConfig):
+    """What every model of two streams of hidden layers can be told."""
+
+    deep_1: tuple[Width, ...] = Field((400, 400, 400), min_length=1)
+    """Widths of the first stream's hidden layers."""
+    deep_2: tuple[Width, ...] = Field((400, 400, 400), min_length=1)
+    """Widths of the second stream's hidden layers; the papers' best pairs are unequal, one deep and one wide."""
+    dropout_2: float | None = Field(None, ge=0, lt=1)
+    """Share dropped in the second stream, where it is another than ``dropout``."""
+
+    @property
+    def dropouts(self) -> tuple[float, float]:
+        """What is dropped in the first stream and in the second."""
+        return self.dropout, self.dropout if self.dropout_2 is None else self.dropout_2
 
 
 class Model(nn.Module):
@@ -104,4 +121,18 @@ class HasParameterRoles(Protocol):
 
     def parameter_roles(self) -> dict[str, list[nn.Parameter]]:
         """Role -> parameters; every parameter in exactly one role."""
+        ...
+
+
+@runtime_checkable
+class HasBranches(Protocol):
+    """A model of two branches each of which its paper trains as well (FinalNet, FCN)."""
+
+    @property
+    def branch_objective(self) -> BranchObjective | None:
+        """What its paper minimises; None where its settings leave one branch."""
+        ...
+
+    def branch_logits(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits [B, T] float32 of the whole model, as ``forward`` gives them, and of its two branches."""
         ...
