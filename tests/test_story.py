@@ -46,13 +46,42 @@ def test_the_verdict_tells_what_the_numbers_bear_out() -> None:
     assert "Nobody reaches the truth, AUC .8300 and log loss .4900" in text
 
 
+def test_one_more_layer_turns_the_third_order_on_and_the_form_finds_it_sooner() -> None:
+    one, two = (f"dhen, {layers}, without its MLP" for layers in ("1 layer", "2 layers"))
+    ladder = board(
+        "No MLP", LR, entry(one, PRODUCTS, 0.70, (0.8, 0.6, 0.0)), entry(two, PRODUCTS, 0.80, (0.9, 0.8, 0.9))
+    )
+    dhen = entry("dhen", MLP, 0.80, (0.9, 0.8, 0.84))
+    found = replace(PLANTED, ladder=ladder, boards=(board("All columns", LR, FM, DNN, dhen),))
+    text = "\n".join(verdict(found))
+    assert "b3 is under .05 for dhen, 1 layer, without its MLP and logistic_regression, and all stay under" in text
+    assert "b3 goes from .00 to .90 for dhen." in text
+    assert "b3 is .66 for dnn, whatever stands beside it" in text
+    assert "after two epochs validation AUC is .800 for dhen, whose forms reach the third order" in text
+    assert "and .780 for the other models with an MLP. On test rows, at the end, above each of those: dhen." in text
+    assert f"no better than the bare form: dhen has AUC .8000, {two} .8000." in text
+    behind = replace(found, boards=(board("All columns", DNN, replace(dhen, runs=DNN.runs)),))
+    assert "above each of those: none." in "\n".join(verdict(behind))
+    ahead = replace(found, boards=(board("All columns", DNN, entry("dhen", MLP, 0.81, (0.9, 0.8, 0.9))),))
+    assert "bare form" not in "\n".join(verdict(ahead))
+
+
+def test_a_named_cross_is_called_the_cheapest_only_where_it_is() -> None:
+    assert "A cross that can be named is the cheapest" in "\n".join(verdict(PLANTED))
+    smaller = replace(
+        PLANTED, ladder=board("No MLP", NAMED, replace(NAMED, name="small", family=PRODUCTS, parameters=9))
+    )
+    text = "\n".join(verdict(smaller))
+    assert "named triples has AUC .8000" in text and "is the cheapest" not in text
+
+
 def test_the_verdict_drops_what_the_numbers_do_not_bear_out() -> None:
     seeing = entry("fm", PRODUCTS, 0.73, (0.8, 0.7, 0.2))
     blind_mlp = entry("dnn", MLP, 0.69, (0.8, 0.6, 0.01))
     ladder = board("No MLP", seeing, replace(seeing, name="other"))
     changed = replace(PLANTED, boards=(board("All columns", seeing, blind_mlp),), ladder=ladder)
     text = "\n".join(verdict(changed))
-    assert "nothing of the third order is found" not in text
+    assert "Without an MLP" not in text
     assert "An MLP is not bound" not in text
     assert "see daytime" not in text
 
@@ -74,6 +103,16 @@ def test_braces_are_explained_where_there_are_any() -> None:
     assert "fm < {deepfm, dnn}" in verdict(replace(PLAIN, boards=(tied,)))[0]
     assert "brace" in verdict(replace(PLAIN, boards=(tied,)))[0]
     assert "brace" not in verdict(PLANTED)[0]
+
+
+def test_models_of_the_last_brace_that_are_above_others_of_it_are_named() -> None:
+    noisy = replace(
+        entry("deepfm", MLP, 0.78), runs=tuple(Run(seed, 0.70 + 0.08 * seed, 0.5, 0.9, 2.0) for seed in range(3))
+    )
+    tied = board("All columns", noisy, entry("dnn", MLP, 0.78), entry("dcn_v2", MLP, 0.80), entry("fm", PRODUCTS, 0.5))
+    sentence = verdict(replace(PLAIN, boards=(tied,)))[0]
+    assert "fm < {dcn_v2, deepfm, dnn}" in sentence
+    assert "Inside the last brace, as far beyond the noise: dcn_v2 above dnn; nothing more is claimed" in sentence
 
 
 def test_one_band_is_a_tie() -> None:

@@ -5,19 +5,20 @@ import numpy as np
 import polars as pl
 import pytest
 
-from crossfield import tour
+from crossfield import tour, trials
 from crossfield.data.dataset import Dataset, load
 from crossfield.data.public.record import PublicData
 from crossfield.errors import ConfigError, SchemaError
-from crossfield.landmarks import LADDER, LANDMARKS
-from crossfield.tour import Budget, TourResult, format_leaderboard, planted_slopes, run_tour
+from crossfield.landmarks import LADDER, LANDMARKS, LATER
+from crossfield.tour import TourResult, format_leaderboard, run_tour
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cinema of 4,000 rows, seen twice."""
-    for name, value in {"NUM_TRAIN": 2_000, "NUM_VALID": 500, "NUM_TEST": 1_500, "SEEN_ROWS": 4_000}.items():
+    for name, value in {"NUM_TRAIN": 2_000, "NUM_VALID": 500, "NUM_TEST": 1_500}.items():
         monkeypatch.setattr(tour, name, value)
+    monkeypatch.setattr(trials, "SEEN_ROWS", 4_000)
 
 
 def own_rows(num_rows: int = 1_200) -> Dataset:
@@ -44,10 +45,23 @@ def test_the_tour_trains_every_landmark_and_writes_its_page(tmp_path: Path) -> N
     assert all(len(entry.runs) == 2 and len(entry.slopes) == 3 for entry in found.entries)
     assert {len(entry.curve) for entry in found.entries} <= {0, 2}
     assert len(said) == 2 * (len(LANDMARKS) + len(LADDER))
-    assert said[0].startswith("  1 of 32  popularity, seed 0: AUC 0.")
+    assert said[0].startswith(f"  1 of {len(said)}  popularity, seed 0: AUC 0.")
     assert "order 2" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not result.skipped
     _check_text_and_json(result)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_whole_catalogue_is_shown_when_asked_for(tmp_path: Path) -> None:
+    result = run_tour(seeds=1, everything=True, out=tmp_path / "report.html")
+    assert {entry.name for entry in result.findings.entries} == {one.name for one in (*LANDMARKS, *LATER)}
+    assert not result.skipped
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_model_after_the_primer_can_be_named(tmp_path: Path) -> None:
+    result = run_tour(models=["gdcn"], seeds=1, out=tmp_path / "report.html")
+    assert [entry.name for entry in result.findings.entries] == ["gdcn"]
 
 
 def _check_text_and_json(result: TourResult) -> None:
@@ -71,7 +85,7 @@ def test_models_without_an_mlp_are_blind_to_the_order_above_theirs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tour, "NUM_TRAIN", 20_000)
-    monkeypatch.setattr(tour, "SEEN_ROWS", 100_000)
+    monkeypatch.setattr(trials, "SEEN_ROWS", 100_000)
     found = run_tour(models=["logistic_regression", "fm"], seeds=1, out=tmp_path / "r.html").findings
     entries = {entry.name: entry for board in found.all_boards for entry in board.entries}
     assert max(map(abs, entries["logistic_regression"].slopes[1:])) < 0.05
@@ -126,17 +140,3 @@ def test_rows_without_a_label_or_without_columns_for_any_model_are_refused(tmp_p
         run_tour(unlabelled, out=tmp_path / "r.html")
     with pytest.raises(SchemaError, match="no model of the tour fits"):
         run_tour(own_rows(), models=["mf", "gmf"], out=tmp_path / "r.html")
-
-
-def test_the_budget_is_about_800_steps_whatever_the_rows() -> None:
-    assert Budget.of(200_000) == Budget(4, 1024)
-    assert Budget.of(40_000) == Budget(20, 1000)
-    assert Budget.of(4_000) == Budget(20, 100)
-    assert Budget.of(100) == Budget(20, 32)
-    assert Budget.of(5_000_000) == Budget(1, 1024)
-
-
-def test_slopes_of_a_logit_that_is_made_of_the_parts() -> None:
-    effects = np.random.default_rng(0).normal(size=(50, 3))
-    logits = 0.3 + effects @ np.array([1.0, 0.5, 0.0])
-    assert planted_slopes(logits, effects) == pytest.approx((1.0, 0.5, 0.0), abs=1e-9)

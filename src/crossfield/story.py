@@ -15,11 +15,12 @@ from crossfield.charts import (
     number,
     reliability_chart,
 )
-from crossfield.landmarks import FAMILIES, MLP, PAIR
+from crossfield.landmarks import FAMILIES, LADDER, LINEAR, MLP, PAIR
 from crossfield.report import (
     Board,
     Entry,
     Section,
+    better,
     board_table,
     bullets,
     figure,
@@ -72,8 +73,7 @@ def verdict(findings: Findings) -> list[str]:
     """What the numbers show, most important first; a sentence is there only where they bear it out."""
     sentences = [_ranking(board, findings.num_seeds) for board in findings.boards]
     if findings.limits is not None:
-        for tell in (_order_limit, _beyond_order, _named_crosses, _pair_ceiling, _unreached):
-            sentences.append(tell(findings, findings.limits))
+        sentences += [tell(findings, findings.limits) for tell in TELLERS]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -100,44 +100,131 @@ def _ranking(board: Board, num_seeds: int) -> str:
     noise = f"{num_seeds} seeds, paired on the same test rows, 99 %"
     if len(board.bands) == 1:
         return f"{board.title}: no order is beyond the noise ({noise}); all {len(board.entries)} are tied."
-    braces = " Inside a brace nothing is claimed." if len(board.bands) < len(board.entries) else ""
+    braces = _inside_braces(board) if len(board.bands) < len(board.entries) else ""
     return f"{board.title}: {order_sentence(board)}, beyond the noise ({noise}).{braces}"
 
 
+def _inside_braces(board: Board) -> str:
+    """Which of the best band are each above others of it, though no cut can be made."""
+    band = board.bands[0]
+    above = {one: {other for other in band if better(one, other)} for one in band}
+    leaders = [one for one in band if above[one] and not any(one in some for some in above.values())]
+    behind = [one for one in band if leaders and all(one in above[leader] for leader in leaders)]
+    if not behind:
+        return " Inside a brace nothing is claimed."
+    return (
+        f" Inside the last brace, as far beyond the noise: {listed(one.name for one in leaders)} above "
+        f"{listed(one.name for one in behind)}; nothing more is claimed inside braces."
+    )
+
+
+def _ladder_entries(findings: Findings) -> tuple[Entry, ...]:
+    return findings.ladder.entries if findings.ladder else ()
+
+
+def _sees(entry: Entry) -> bool:
+    """Whether the third order has left a trace in a model's logit."""
+    return entry.slopes[2] >= BLIND
+
+
 def _order_limit(findings: Findings, limits: Limits) -> str:
-    ladder = findings.ladder.entries if findings.ladder else ()
-    blind = [entry for entry in ladder if abs(entry.slopes[2]) < BLIND]
+    blind = [entry for entry in _ladder_entries(findings) if abs(entry.slopes[2]) < BLIND]
     if not blind:
         return ""
     under = all(entry.mean("auc") < limits.orders[1] for entry in blind)
     line = f", and all stay under the order-2 line of {number(limits.orders[1], 4)}" if under else ""
     return (
-        "Without an MLP and without the triples named, nothing of the third order is found: b3 is under "
+        "Without an MLP a model finds what its form can hold and no more: b3 is under "
         f"{number(BLIND, 2)} for {listed(entry.name for entry in blind)}{line}. The slope is the proof; AUC is not."
     )
 
 
-def _beyond_order(findings: Findings, limits: Limits) -> str:
-    found = [entry for entry in findings.entries if entry.family == MLP and entry.slopes[2] >= BLIND]
-    if not found:
+def _one_more_layer(findings: Findings, limits: Limits) -> str:
+    steps = {}
+    for model in dict.fromkeys(one.model for one in LADDER if one.family != LINEAR):
+        names = [one.name for one in LADDER if one.model == model]
+        found = sorted(entry.slopes[2] for entry in _ladder_entries(findings) if entry.name in names)
+        if len(found) > 1 and abs(found[0]) < BLIND <= found[-1]:
+            steps[model] = f"from {number(found[0], 2)} to {number(found[-1], 2)} for {model}"
+    if not steps:
         return ""
-    slopes = sorted(entry.slopes[2] for entry in found)
-    reach = f"from {number(slopes[0], 2)} to {number(slopes[-1], 2)}" if len(found) > 1 else number(slopes[0], 2)
     return (
-        f"An MLP is not bound to an order: b3 is {reach} for {listed(entry.name for entry in found)}, whatever stands "
-        "beside it. How much is found is a matter of budget, not of ability: in a trial (one seed), a quarter of the "
-        "rows left b3 at .01 to .16, three times the rows brought .80 to .85, and FM stayed at .00 with both."
+        f"One more layer, and the third order is there: with a second one instead of the first alone, and no MLP, b3 "
+        f"goes {listed(steps.values())}."
     )
 
 
+def _explicit(findings: Findings) -> set[str]:
+    """Catalogue names of the models that find the third order without their MLP too."""
+    seeing = {entry.name for entry in _ladder_entries(findings) if _sees(entry) and entry.family != LINEAR}
+    return {one.model for one in LADDER if one.name in seeing}
+
+
+def _bare_form(findings: Findings, limits: Limits) -> str:
+    """Whether a model is any better than the part of it that finds the third order without an MLP."""
+    told = []
+    for whole in findings.entries:
+        names = {one.name for one in LADDER if one.model == whole.name and one.family != LINEAR}
+        bare = [one for one in _ladder_entries(findings) if one.name in names and _sees(one)]
+        if bare and _best(bare).mean("auc") >= whole.mean("auc"):
+            best = _best(bare)
+            told.append(
+                f"{whole.name} has AUC {number(whole.mean('auc'), 4)}, {best.name} {number(best.mean('auc'), 4)}"
+            )
+    if not told:
+        return ""
+    return f"Where the form is enough, the whole model is no better than the bare form: {'; '.join(told)}."
+
+
+def _beyond_order(findings: Findings, limits: Limits) -> str:
+    others = [one for one in findings.entries if one.family == MLP and one.name not in _explicit(findings)]
+    found = [entry for entry in others if _sees(entry)]
+    if not found:
+        return ""
+    return (
+        f"An MLP is not bound to an order: b3 is {_reach(entry.slopes[2] for entry in found)} for "
+        f"{listed(entry.name for entry in found)}, whatever stands beside it. How much is found is a matter of budget, "
+        "not of ability: in a trial (one seed, the models up to dlrm), a quarter of the rows left b3 at .01 to .16, "
+        "three times the rows brought .80 to .85, and FM stayed at .00 with both."
+    )
+
+
+def _how_soon(findings: Findings, limits: Limits) -> str:
+    explicit = _explicit(findings)
+    trained = [entry for entry in findings.entries if entry.family == MLP and len(entry.curve) > 1]
+    having = [entry for entry in trained if entry.name in explicit]
+    others = [entry for entry in trained if entry.name not in explicit]
+    if not having or not others:
+        return ""
+    best = max(entry.mean("auc") for entry in others)
+    ahead, rest = ([one.name for one in having if (one.mean("auc") > best) is is_ahead] for is_ahead in (True, False))
+    end = f"above each of those: {listed(ahead or ['none'])}" + (f"; not so: {listed(rest)}" if ahead and rest else "")
+    return (
+        f"How soon: after two epochs validation AUC is {_reach((entry.curve[1] for entry in having), 3)} for "
+        f"{listed(entry.name for entry in having)}, whose forms reach the third order without the MLP, and "
+        f"{_reach((entry.curve[1] for entry in others), 3)} for the other models with an MLP. On test rows, at the "
+        f"end, {end}."
+    )
+
+
+def _reach(values: Iterable[float], digits: int = 2) -> str:
+    """The range of some values in words."""
+    least, *rest = sorted(values)
+    return f"from {number(least, digits)} to {number(rest[-1], digits)}" if rest else number(least, digits)
+
+
 def _named_crosses(findings: Findings, limits: Limits) -> str:
-    ladder = findings.ladder.entries if findings.ladder else ()
-    named = [entry for entry in ladder if entry.slopes[2] >= BLIND]
+    ladder = _ladder_entries(findings)
+    named = [entry for entry in ladder if entry.family == LINEAR and _sees(entry)]
     if not named:
         return ""
     best = _best(named)
+    seeing = [entry for entry in (*ladder, *findings.entries) if _sees(entry)]
+    cheapest = (
+        "is the cheapest" if best.parameters == min(one.parameters for one in seeing) else "needs no model for it"
+    )
     return (
-        f"A cross that can be named is the cheapest: {best.name} has AUC {number(best.mean('auc'), 4)} with "
+        f"A cross that can be named {cheapest}: {best.name} has AUC {number(best.mean('auc'), 4)} with "
         f"{best.parameters:,} parameters after {best.mean('seconds'):.1f} s. But its crosses are the planted ones, "
         "and on real data nobody tells which they are."
     )
@@ -195,10 +282,11 @@ def _ladder(findings: Findings) -> Section | None:
     if findings.ladder is None:
         return None
     text = (
-        "<p>Each of these is a polynomial of its inputs, so the highest order it can hold is read off its formula: one "
-        "for logistic regression, two for FM and for dot products, that of the widest cross that was named, four for "
-        "three cross layers. b1, b2 and b3 are the slopes of its logit on the planted first-, second- and third-order "
-        "part: near 1 where the part is learnt, 0 where the model is blind to it.</p>"
+        "<p>Each of these is a polynomial of its inputs, so the highest order it can hold is read off its formula: "
+        "one for logistic regression; that of the widest cross that was named; two for FM, for dot products and for "
+        "one layer of dcn_v2, xdeepfm or dhen; with a second layer three, of dhen four. Three cross layers of dcn hold "
+        "four too, but of rank one. b1, b2 and b3 are the slopes of its logit on the planted first-, second- and "
+        "third-order part: near 1 where the part is learnt, 0 where the model is blind to it.</p>"
     )
     return Section(
         "The order limit: models without an MLP", text + board_table(findings.ladder) + _slopes(findings.ladder)
@@ -321,6 +409,7 @@ def _terms(findings: Findings) -> Sequence[str]:
     terms = [
         "AUC: the chance that a row with a click scores above one without. Log loss: the mean surprise, in nats. NE: "
         "log loss over that of the test rows' own click rate, so 1 is knowing nothing.",
+        "Seconds: CPU time of one training on one thread.",
         "Bands: a cut is made only where every model above it beats every model below it at 99 %, on the same test "
         "rows (DeLong's variance, by user where there are users) and over seeds.",
     ]
@@ -330,3 +419,16 @@ def _terms(findings: Findings) -> Sequence[str]:
             "slopes of its logit on the planted parts."
         )
     return terms
+
+
+TELLERS = (
+    _order_limit,
+    _one_more_layer,
+    _beyond_order,
+    _how_soon,
+    _bare_form,
+    _named_crosses,
+    _pair_ceiling,
+    _unreached,
+)
+"""What is told of planted data, most important first."""

@@ -1,18 +1,15 @@
 """The tour: every landmark under one budget on the same rows, one leaderboard, one page."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
-from numpy.typing import NDArray
 
 from crossfield import metrics
 from crossfield.charts import Reliability
@@ -20,30 +17,17 @@ from crossfield.data.cinema import LABEL, PAIRS, TRIPLES, Cinema, Floats, make_c
 from crossfield.data.dataset import Dataset
 from crossfield.data.encode import Encoder
 from crossfield.data.public.record import PublicData
-from crossfield.data.store import Reader, Store, write_store
+from crossfield.data.store import Store, write_store
 from crossfield.errors import ConfigError, SchemaError, nearest
-from crossfield.evaluate import predict
-from crossfield.fitting import EVALUATION_ROWS, click_monitor, interactions, versions
-from crossfield.landmarks import LADDER, LANDMARKS, NO_MLP, PAIR, SIZES, Crosses, Landmark, build
-from crossfield.models.base import Model, Solved
-from crossfield.report import Board, Entry, Run, auc_influence, format_board, in_bands, write_page
-from crossfield.schema import Feature, FeatureSchema, Kind, Label, ModelSchema
+from crossfield.fitting import versions
+from crossfield.landmarks import LADDER, LANDMARKS, LATER, NO_MLP, PAIR, SIZES, Crosses, Landmark, build
+from crossfield.report import Board, Entry, auc_influence, format_board, in_bands, write_page
+from crossfield.schema import Feature, FeatureSchema, Kind, Label
 from crossfield.story import Findings, Limits, caveats, listed, page, verdict
-from crossfield.train import TrainConfig, Trainer
-
-Say = Callable[[str], None]
+from crossfield.trials import Budget, Say, Stores, Trial, config_of, train_all
 
 NUM_TRAIN, NUM_VALID, NUM_TEST = 200_000, 20_000, 50_000
 """Rows of the cinema."""
-SEEN_ROWS = 800_000
-"""Training rows a model sees, repetitions included, where the data are few enough for that."""
-MOST_EPOCHS = 20
-BATCH_ROWS = 1024
-LEAST_STEPS = 40
-"""Per epoch; data of few rows get smaller batches to make as many."""
-LEAST_BATCH_ROWS = 32
-WHOLE_TABLE_ROWS = 100_000
-"""Up to so many table rows Adam moves all of them at every step; above, only those of the batch."""
 BINS = 12
 
 
@@ -72,20 +56,6 @@ class TourResult:
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What every model of a tour may spend."""
-
-    num_epochs: int
-    batch_size: int
-
-    @classmethod
-    def of(cls, num_rows: int) -> Self:
-        """About 800 steps: smaller batches for few training rows, fewer epochs, down to one, for many."""
-        num_epochs = min(max(SEEN_ROWS // num_rows, 1), MOST_EPOCHS)
-        return cls(num_epochs, min(BATCH_ROWS, max(LEAST_BATCH_ROWS, num_rows // LEAST_STEPS)))
-
-
-@dataclass(frozen=True)
 class Ground:
     """What all models of a tour are trained and judged on: raw parts, and the truth about the test rows if known."""
 
@@ -97,37 +67,23 @@ class Ground:
     """What to say beside every number made from these rows."""
 
 
-@dataclass(frozen=True)
-class Stores:
-    """Encoded training, validation and test rows."""
-
-    train: Store
-    valid: Store
-    test: Store
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One trained model: how it did, and its logits on the test rows."""
-
-    run: Run
-    logits: NDArray[np.float64]
-    num_parameters: int
-
-
 def run_tour(
     data: Dataset | PublicData | None = None,
     *,
     models: Sequence[str] | None = None,
+    everything: bool = False,
     seeds: int = 3,
     out: Path = Path("report.html"),
     quick: bool = False,
+    processes: int = 1,
     on_progress: Say = lambda text: None,
 ) -> TourResult:
     """Train the landmarks with ``seeds`` seeds each, compare them, and write the page.
 
-    Without ``data`` on the cinema, whose truth is known. ``models`` are catalogue names, all by default; a model
-    that the data has no columns for is skipped and said so. ``quick`` takes a tenth of the rows.
+    Without ``data`` on the cinema, whose truth is known. ``models`` are catalogue names; by default the primer's
+    chain, with ``everything`` the whole catalogue. A model that the data has no columns for is skipped and said so.
+    ``quick`` takes a tenth of the rows. ``processes`` trials run at once; more than one need a main program that can be
+    imported.
 
     Raises ConfigError where a model does not exist or ``out`` is a folder, SchemaError where the data has no label or
     no model fits.
@@ -135,18 +91,21 @@ def run_tour(
     if out.is_dir():
         raise ConfigError(f"{out} is a folder; name the page itself, such as {out / 'report.html'}")
     started = time.perf_counter()
-    landmarks = _choose(models, is_planted=data is None)
+    landmarks = _choose(models, everything=everything, is_planted=data is None)
     ground = _cinema(quick) if data is None else _own(data, quick)
-    with TemporaryDirectory() as scratch, _one_thread():
+    effects = ground.truth.effects if ground.truth is not None else None
+    with TemporaryDirectory() as scratch:
         stores = _encode(ground, {one.crosses for one in landmarks}, Path(scratch))
         able, skipped = _able(landmarks, stores)
-        trials = _train_all(able, stores, ground, seeds=seeds, say=on_progress)
+        trials = train_all(
+            able, stores, ground.budget, seeds=seeds, effects=effects, processes=processes, say=on_progress
+        )
         entries = [_entry(one, trials[one.name], stores[one.crosses].test) for one in able]
     boards, ladder = _boards(entries, limits := _limits(ground.truth))
     told = tuple(_describe_data(ground, stores) + _describe_training(ground, stores))
     seconds = time.perf_counter() - started
     findings = Findings(ground.name, boards, ladder, limits=limits, method=told, num_seeds=seeds, seconds=seconds)
-    write_page(out, page(findings, footer=_footer(findings)))
+    write_page(out, page(findings, footer=_footer(findings, processes)))
     return TourResult(findings, out, skipped)
 
 
@@ -158,12 +117,13 @@ def format_leaderboard(result: TourResult) -> str:
     return "\n".join([*lines, "", f"{_minutes(found.seconds)}; the page with all charts: {result.page_path}"])
 
 
-def _choose(models: Sequence[str] | None, *, is_planted: bool) -> list[Landmark]:
-    known = [one.model for one in LANDMARKS]
+def _choose(models: Sequence[str] | None, *, everything: bool, is_planted: bool) -> list[Landmark]:
+    whole = (*LANDMARKS, *LATER)
+    known = [one.model for one in whole]
     for name in models or ():
         if name not in known:
             raise ConfigError(f"the tour has no model {name!r}{nearest(name, known)}")
-    chosen = [one for one in LANDMARKS if not models or one.model in models]
+    chosen = [one for one in (whole if models or everything else LANDMARKS) if not models or one.model in models]
     if not is_planted:
         return [replace(one, crosses=()) for one in chosen]
     return chosen + [one for one in LADDER if not models or one.model in models]
@@ -227,18 +187,6 @@ def _crossed(part: Dataset, crosses: Crosses) -> Dataset:
     return replace(part, schema=part.schema.with_features((*part.schema.features, *named)))
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    # PERF: steps this small gain nothing from a second thread, and on a busy machine the two wait for each other:
-    # FM then took 31 CPU-seconds instead of 2.8.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _able(landmarks: Sequence[Landmark], stores: Mapping[Crosses, Stores]) -> tuple[list[Landmark], tuple[str, ...]]:
     """The landmarks that these columns are enough for, and why the others are left out."""
     able, skipped = [], []
@@ -251,78 +199,6 @@ def _able(landmarks: Sequence[Landmark], stores: Mapping[Crosses, Stores]) -> tu
     if not able:
         raise SchemaError(f"no model of the tour fits these columns: {'; '.join(skipped)}")
     return able, tuple(skipped)
-
-
-def _train_all(
-    landmarks: Sequence[Landmark], stores: Mapping[Crosses, Stores], ground: Ground, *, seeds: int, say: Say
-) -> dict[str, list[Trial]]:
-    trials: dict[str, list[Trial]] = {one.name: [] for one in landmarks}
-    total = seeds * len(landmarks)
-    for done, (seed, one) in enumerate(product(range(seeds), landmarks), start=1):
-        trial = train_one(one, stores[one.crosses], budget=ground.budget, seed=seed, truth=ground.truth)
-        trials[one.name].append(trial)
-        run = trial.run
-        say(f"{done:>3} of {total}  {one.name}, seed {seed}: AUC {run.auc:.4f} in {run.seconds:.1f} s")
-    return trials
-
-
-def train_one(landmark: Landmark, stores: Stores, *, budget: Budget, seed: int, truth: Cinema | None = None) -> Trial:
-    """Train one landmark with one seed, keep its best epoch by validation AUC, and judge it on the test rows."""
-    torch.manual_seed(seed)
-    model = build(landmark, stores.train.model_schema)
-    started = time.perf_counter()
-    curve = _learn(model, stores, budget, seed)
-    seconds = time.perf_counter() - started
-    found = predict(model, Reader(stores.test, batch_size=EVALUATION_ROWS, shuffle=False).epoch())
-    rows = (_labels(stores.test), found.logits, found.weights)
-    run = Run(
-        seed=seed,
-        auc=metrics.auc(*rows),
-        log_loss=metrics.log_loss(*rows),
-        normalized_entropy=metrics.normalized_entropy(*rows),
-        seconds=seconds,
-        curve=curve,
-        slopes=planted_slopes(found.logits, truth.effects) if truth is not None else (),
-    )
-    return Trial(run, found.logits, _num_numbers(model))
-
-
-def _num_numbers(model: Model) -> int:
-    """Parameters; of a solved model, which has none to train, the numbers it counted."""
-    held = model.state_dict().values() if isinstance(model, Solved) else model.parameters()
-    return sum(one.numel() for one in held)
-
-
-def _learn(model: Model, stores: Stores, budget: Budget, seed: int) -> tuple[float, ...]:
-    """Solve or train; validation AUC after each epoch, nothing for a solved model."""
-    if isinstance(model, Solved):
-        model.solve(interactions(stores.train))
-        return ()
-    config = _config(stores.train.model_schema, budget, seed)
-    reader = Reader(stores.train, batch_size=config.batch_size, seed=seed)
-    result = Trainer(model, reader, config, evaluate=click_monitor(stores.valid)).fit()
-    return tuple(record["auc"] for record in result.history)
-
-
-def _config(schema: ModelSchema, budget: Budget, seed: int) -> TrainConfig:
-    num_rows = sum(one.num_rows for one in schema.fields)
-    return TrainConfig(
-        epochs=budget.num_epochs,
-        batch_size=budget.batch_size,
-        lr=5e-3,
-        optimizer="adam" if num_rows <= WHOLE_TABLE_ROWS else "lazy_adam",
-        embedding_l2=1e-5,
-        precision="fp32",
-        compile="off",
-        monitor="auc",
-        seed=seed,
-    )
-
-
-def planted_slopes(logits: Floats, effects: Floats) -> tuple[float, ...]:
-    """Least-squares slopes of logits [n] on the planted parts [n, 3] together: 1 where a part is learnt, 0 if not."""
-    design = np.column_stack([np.ones(len(effects)), effects])
-    return tuple(np.linalg.lstsq(design, logits, rcond=None)[0][1:].tolist())
 
 
 def _entry(landmark: Landmark, trials: Sequence[Trial], test: Store) -> Entry:
@@ -387,7 +263,7 @@ def _describe_data(ground: Ground, stores: Mapping[Crosses, Stores]) -> list[str
 
 
 def _describe_training(ground: Ground, stores: Mapping[Crosses, Stores]) -> list[str]:
-    one = _config(next(iter(stores.values())).train.model_schema, ground.budget, 0)
+    one = config_of(next(iter(stores.values())).train.model_schema, ground.budget, 0)
     moved = "Adam over whole tables" if one.optimizer == "adam" else "Adam, of tables the rows of the batch"
     return [
         f"Training, the same for all: embeddings of width {SIZES['embedding_dim']}, MLPs of 128 and 64; {moved}, rate "
@@ -397,9 +273,10 @@ def _describe_training(ground: Ground, stores: Mapping[Crosses, Stores]) -> list
     ]
 
 
-def _footer(findings: Findings) -> str:
+def _footer(findings: Findings, processes: int) -> str:
     used = ", ".join(f"{name} {number}" for name, number in versions().items())
-    return f"Made in {_minutes(findings.seconds)} on one thread by {used}."
+    at_once = "one trial at a time" if processes < 2 else f"{processes} trials at a time"
+    return f"Made in {_minutes(findings.seconds)}, {at_once} on one thread each, by {used}."
 
 
 def _minutes(seconds: float) -> str:

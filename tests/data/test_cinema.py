@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from crossfield.data.cinema import INTERCEPT, LABEL, STRENGTHS, TRIPLES, Cinema, make_cinema
+from crossfield.data.cinema import INTERCEPT, LABEL, STRENGTHS, TRIPLES, Cinema, column_sizes, make_cinema
 from crossfield.errors import ConfigError
 
 FEATURES = ["user", "age", "film", "director", "actor", "genre", "daytime", "company", "device"]
@@ -124,3 +124,8 @@ def test_knowing_only_user_and_film_gives_the_mean_over_contexts(cinema: Cinema)
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(ConfigError, match="num_rows = 99"):
         make_cinema(99)
+
+
+def test_columns_have_as_many_values_as_said(cinema: Cinema) -> None:
+    assert list(column_sizes()) == FEATURES
+    assert {name: len(np.unique(cinema.columns[name])) for name in FEATURES} == column_sizes()

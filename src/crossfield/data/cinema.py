@@ -172,6 +172,11 @@ def make_cinema(num_rows: int = 270_000, *, seed: int = 0) -> Cinema:
     return Cinema(columns, effects, probabilities, ids, parts)
 
 
+def column_sizes() -> dict[str, int]:
+    """How many values each column has, in the order of the columns."""
+    return {name: len(values) for name, values in _names(np.random.default_rng(0)).items()}
+
+
 def _sigmoid(logits: Floats) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-logits)))
 
