@@ -4,48 +4,81 @@ import ast
 import json
 import sys
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from crossfield.config import Config
+from crossfield.config import Config, settings_of
 from crossfield.models import CATALOGUE
+from crossfield.pages.page import model_page
+from crossfield.pages.published import PUBLISHED
+from crossfield.pages.render import as_markdown, as_svg, index_markdown, markdown_table
 from crossfield.recipe import SECTIONS
-from crossfield.verbs import models, settings_of
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "src" / "crossfield"
 RESULTS = DOCS.parent / "benchmarks" / "results"
-PUBLISHED = {
-    "frappe/logistic_regression": 0.935584,
-    "frappe/fm": 0.967108,
-    "frappe/dnn": 0.983323,
-    "frappe/wide_deep": 0.984124,
-    "frappe/dcn": 0.983907,
-    "frappe/deepfm": 0.984243,
-}
-"""Test AUC of BARS's single selected runs on Frappe_x1."""
+MODELS = DOCS / "models"
+MEASURED = PACKAGE / "pages" / "measured.json"
 
 
 def main() -> None:
     """Write or check every page."""
-    pages = {
-        "floor-plan.md": floor_plan(),
-        "settings.md": settings_page(),
-        "models.md": models_page(),
-        "benchmarks.md": benchmarks_page(),
+    # The models' pages read this file, so it comes first.
+    bring_up_to_date({MEASURED: measured_json()})
+    pages = [model_page(name) for name in CATALOGUE]
+    texts = {
+        DOCS / "floor-plan.md": floor_plan(),
+        DOCS / "settings.md": settings_page(),
+        DOCS / "models.md": index_markdown(pages),
+        DOCS / "benchmarks.md": benchmarks_page(),
+        **{MODELS / f"{page.name}.md": as_markdown(page) for page in pages},
+        **{MODELS / f"{page.name}.svg": as_svg(page) for page in pages},
     }
-    stale = [name for name, text in pages.items() if not is_current(DOCS / name, text)]
-    if "--check" in sys.argv and stale:
-        sys.exit(f"not up to date: {', '.join(stale)}; run `make docs`")
-    for name in stale:
-        (DOCS / name).write_text(pages[name])
+    bring_up_to_date(texts, gone=[path for path in MODELS.glob("*") if path not in texts])
 
 
-def is_current(path: Path, text: str) -> bool:
-    """Whether the page says this already."""
-    return path.is_file() and path.read_text() == text
+def bring_up_to_date(texts: Mapping[Path, str], gone: Sequence[Path] = ()) -> None:
+    """Write what is not there yet and remove what is no longer drawn, or fail on it."""
+    stale = [path for path, text in texts.items() if not (path.is_file() and path.read_text() == text)]
+    if "--check" in sys.argv and (stale or gone):
+        sys.exit(f"not up to date: {', '.join(path.name for path in [*stale, *gone])}; run `make docs`")
+    for path in stale:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(texts[path])
+    for path in gone:
+        path.unlink()
+
+
+def measured_json() -> str:
+    """Means over seeds of every recipe that has been run on public data, for the models' pages."""
+    lines = [json.loads(line) for path in sorted(RESULTS.glob("*.jsonl")) for line in path.read_text().splitlines()]
+    rows = [
+        {
+            "recipe": recipe,
+            "model": some[0]["model"],
+            "seeds": len(some),
+            **{key: spread([one["metrics"][key] for one in some]) for key in ("auc", "log_loss")},
+            "parameters": some[0]["parameters"],
+        }
+        for recipe, some in sorted(by_recipe(lines).items())
+    ]
+    return json.dumps(rows, indent=1) + "\n"
+
+
+def by_recipe(lines: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Result lines of recipes with test metrics, by recipe."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        if "auc" in line.get("metrics", {}) and "recipe" in line:
+            found.setdefault(line["recipe"], []).append(line)
+    return found
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation, 0 for one value, without digits that nobody can mean."""
+    return round(mean(values), 6), round(stdev(values), 6) if len(values) > 1 else 0.0
 
 
 FLOOR_PLAN = """# Floor plan
@@ -116,21 +149,8 @@ def settings_page() -> str:
 
 def keys_table(config: type[Config]) -> str:
     """The fields of one config."""
-    return table(("key", "default", "meaning"), rows_of(settings_of(config)))
-
-
-def rows_of(settings: Iterable[dict[str, str]]) -> list[tuple[str, str, str]]:
-    """Keys with defaults and meanings, as table cells."""
-    return [(f"`{one['key']}`", f"`{one['default']}`", one["doc"].replace("|", "\\|")) for one in settings]
-
-
-def models_page() -> str:
-    """The catalogue with each model's paper and formula."""
-    parts = ["# Models", "Drawn from the code by `make docs`; `crossfield models NAME` prints one with its settings."]
-    for name in CATALOGUE:
-        one = models(name).json
-        parts += [f"## {name}", f"{one['paper']}\n<{one['link']}>", one["about"]]
-    return "\n\n".join(parts) + "\n"
+    rows = [(f"`{one['key']}`", f"`{one['default']}`", one["doc"]) for one in settings_of(config)]
+    return markdown_table(("key", "default", "meaning"), rows)
 
 
 def benchmarks_page() -> str:
@@ -150,31 +170,23 @@ def benchmarks_page() -> str:
 
 def quality_table(lines: Sequence[dict[str, Any]]) -> str:
     """Means over seeds, best AUC first."""
-    by_recipe: dict[str, list[dict[str, Any]]] = {}
-    for line in lines:
-        by_recipe.setdefault(line["recipe"], []).append(line)
-    rows = sorted((quality_row(name, some) for name, some in by_recipe.items()), reverse=True)
+    rows = sorted((quality_row(name, some) for name, some in by_recipe(lines).items()), reverse=True)
     head = ("recipe", "seeds", "test AUC", "log loss", "NE", "published AUC", "parameters", "rows/s")
-    return table(head, [row for _, row in rows])
+    return markdown_table(head, [row for _, row in rows])
 
 
 def quality_row(name: str, lines: Sequence[dict[str, Any]]) -> tuple[float, tuple[str, ...]]:
     """Mean AUC, to sort by, and the cells."""
 
-    def spread(metric: str) -> str:
-        values = [line["metrics"][metric] for line in lines]
-        return f"{mean(values):.5f}" + (f" ± {stdev(values):.5f}" if len(values) > 1 else "")
+    def cell(metric: str) -> str:
+        average, sd = spread([line["metrics"][metric] for line in lines])
+        return f"{average:.5f} ± {sd:.5f}" if sd else f"{average:.5f}"
 
-    published = f"{PUBLISHED[name]:.5f}" if name in PUBLISHED else "-"
+    target = next((row for rows in PUBLISHED.values() for row in rows if row.recipe == name), None)
+    published = f"{float(target.metrics['AUC']):.5f}" if target else "-"
     sizes = f"{lines[0]['parameters']:,}", f"{mean(line['train_sps'] for line in lines):,.0f}"
-    cells = (f"`{name}`", str(len(lines)), spread("auc"), spread("log_loss"), spread("ne"), published, *sizes)
+    cells = (f"`{name}`", str(len(lines)), cell("auc"), cell("log_loss"), cell("ne"), published, *sizes)
     return mean(line["metrics"]["auc"] for line in lines), cells
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 if __name__ == "__main__":

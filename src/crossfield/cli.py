@@ -200,6 +200,9 @@ def tour(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any data.* recipe key.")
     ] = None,
     model: Annotated[list[str] | None, typer.Option(help="Only this model; repeat for more.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="The whole catalogue, not only the primer's chain.")
+    ] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Model seeds per landmark; one ranks nothing.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the rows: seconds instead of minutes.")] = False,
     quiet: QuietOption = False,
@@ -208,8 +211,17 @@ def tour(
     """Train every landmark on the same data and write one report."""
     from crossfield import verbs
 
-    options = _settings(setting)
-    _print(verbs.tour(out, data, options, models=model, seeds=seeds, quick=quick, quiet=quiet), as_json)
+    result = verbs.tour(
+        out,
+        data,
+        _settings(setting),
+        models=model,
+        everything=everything,
+        seeds=seeds,
+        quick=quick,
+        quiet=quiet,
+    )
+    _print(result, as_json)
 
 
 def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:

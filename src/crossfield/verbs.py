@@ -1,7 +1,5 @@
 """What each command does: names and files in, a result that reads as text or as JSON out."""
 
-import inspect
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,14 +10,16 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crossfield.config import Config
+from crossfield.acceleration import num_cores
+from crossfield.config import settings_of
 from crossfield.console import say, silence
 from crossfield.data.dataset import Dataset
 from crossfield.data.public import PUBLIC, RankingTest, download, load_public, public_set
 from crossfield.errors import ConfigError, DataError, nearest
 from crossfield.files import atomic_path, read_json, write_json
 from crossfield.models import CATALOGUE
-from crossfield.models.base import Model
+from crossfield.pages.page import model_page, paper_of
+from crossfield.pages.render import as_text
 from crossfield.ranker import Ranker, load_as
 from crossfield.recipe import SECTIONS, Recipe, read_toml
 from crossfield.schema import FeatureSchema
@@ -86,18 +86,6 @@ def describe_keys(recipe: Recipe) -> str:
         lines = [f"{one['key']} = {one['default']}\n    {one['doc']}" for one in settings_of(config)]
         blocks.append("\n".join([f"[{section}]", *lines]))
     return "\n\n".join(blocks)
-
-
-def settings_of(config: type[Config]) -> list[dict[str, str]]:
-    """Key, default and meaning of each field of a config, read from its doc lines."""
-    return [
-        {
-            "key": name,
-            "default": "required" if one.is_required() else str(one.get_default(call_default_factory=True)),
-            "doc": inspect.cleandoc(one.description or "").replace("\n", " "),
-        }
-        for name, one in config.model_fields.items()
-    ]
 
 
 # Fit
@@ -273,23 +261,14 @@ def recommend(run: Path, users: Sequence[str] | None, k: int, *, seen: bool, out
 
 
 def models(name: str | None) -> Result:
-    """The catalogue, or one model with its paper, formula and settings."""
+    """The catalogue, or one model's page."""
     if name is None:
-        listed = [{"name": one, **_paper(kind)} for one, kind in CATALOGUE.items()]
+        listed = [{"name": one, **paper_of(kind)} for one, kind in CATALOGUE.items()]
         return Result(listed, "\n".join(f"{one['name']:<20} {one['paper']}" for one in listed))
     if name not in CATALOGUE:
         raise ConfigError(f"unknown model {name!r}{nearest(name, CATALOGUE)}")
-    kind = CATALOGUE[name]
-    keys = settings_of(kind.config_type)
-    described = {"name": name, **_paper(kind), "about": inspect.getdoc(kind) or "", "settings": keys}
-    settings = "\n".join(f"  {one['key']} = {one['default']}\n      {one['doc']}" for one in keys)
-    head = f"{described['paper']}\n{described['link']}\n\n{described['about']}"
-    return Result(described, f"{head}\n\nSettings (--set model.KEY=VALUE):\n{settings}")
-
-
-def _paper(kind: type[Model]) -> dict[str, str]:
-    lines = (sys.modules[kind.__module__].__doc__ or "").strip().splitlines()
-    return {"paper": lines[0], "link": lines[-1] if len(lines) > 1 else ""}
+    page = model_page(name)
+    return Result(page.to_json(), as_text(page))
 
 
 def schema(data: str, out: Path | None, settings: Mapping[str, Any]) -> Result:
@@ -330,14 +309,24 @@ def tour(
     settings: Mapping[str, Any],
     *,
     models: Sequence[str] | None,
+    everything: bool,
     seeds: int,
     quick: bool,
     quiet: bool,
 ) -> Result:
-    """Every landmark on the same rows, and one page about it."""
+    """Every landmark on the same rows, and one page about it; a trial per core, up to four at once."""
     rows = None
     if data is not None:
         recipe = resolve_recipe(None, "logistic_regression", {"data.path": data, **settings})
         rows = load_public(data) if is_public(data) else load_as(recipe, data, None)
-    found = run_tour(rows, models=models, seeds=seeds, out=out, quick=quick, on_progress=silence if quiet else say)
+    found = run_tour(
+        rows,
+        models=models,
+        everything=everything,
+        seeds=seeds,
+        out=out,
+        quick=quick,
+        processes=min(num_cores(), 4),
+        on_progress=silence if quiet else say,
+    )
     return Result(found.to_json(), format_leaderboard(found))
