@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 
 from crossfield.errors import ConfigError
+from crossfield.layers import cin
 from crossfield.layers.cin import CIN, CINLayer
 
 M, D = 3, 2
@@ -41,6 +42,17 @@ def test_equals_the_formula_one_number_at_a_time(bias: bool, is_trained: bool) -
             x_k = naive(x_k, x_0, layer)
             expected += [sum(one) for one in x_k]
         assert output.tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def test_training_in_blocks_gives_the_same_as_field_by_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cin, "BLOCK_ROWS", 4)
+    net = randomised(CIN(M, (4, 3), bias=True))
+    vectors = torch.randn(7, M, D, dtype=torch.float64, requires_grad=True)
+    found = {}
+    for is_trained in (True, False):
+        output = net.train(is_trained)(vectors)
+        found[is_trained] = output, *torch.autograd.grad(output.square().sum(), [vectors, *net.parameters()])
+    torch.testing.assert_close(found[True], found[False])
 
 
 def test_split_in_half_the_first_half_goes_on_and_the_other_out() -> None:
