@@ -53,7 +53,7 @@ def bring_up_to_date(texts: Mapping[Path, str], gone: Sequence[Path] = ()) -> No
 
 def measured_json() -> str:
     """Means over seeds of every recipe that has been run on public data, for the models' pages."""
-    lines = [json.loads(line) for path in sorted(RESULTS.glob("*.jsonl")) for line in path.read_text().splitlines()]
+    lines = [line for path in sorted(RESULTS.glob("*.jsonl")) for line in lines_of(path)]
     rows = [
         {
             "recipe": recipe,
@@ -162,10 +162,17 @@ def benchmarks_page() -> str:
         "selected runs. Frappe's training negatives are re-drawn (`crossfield data frappe`).",
     ]
     for path in sorted(RESULTS.glob("*.jsonl")):
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = lines_of(path)
         if lines and "recipe" in lines[0]:
             parts += [f"## {path.stem}", quality_table(lines)]
+    parts += polynomials_section(lines_of(RESULTS / "dcn-v2-polynomials.jsonl"))
+    parts += depth_section(lines_of(RESULTS / "dhen-depth.jsonl"))
     return "\n\n".join(parts) + "\n"
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """The result lines of one file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def quality_table(lines: Sequence[dict[str, Any]]) -> str:
@@ -187,6 +194,53 @@ def quality_row(name: str, lines: Sequence[dict[str, Any]]) -> tuple[float, tupl
     sizes = f"{lines[0]['parameters']:,}", f"{mean(line['train_sps'] for line in lines):,.0f}"
     cells = (f"`{name}`", str(len(lines)), cell("auc"), cell("log_loss"), cell("ne"), published, *sizes)
     return mean(line["metrics"]["auc"] for line in lines), cells
+
+
+def polynomials_section(lines: Sequence[dict[str, Any]]) -> list[str]:
+    """Error of cross layers on random polynomials, a row per network and a column per depth."""
+    depths = sorted({line["depth"] for line in lines})
+    kinds = list(dict.fromkeys((line["network"], line["fit"]) for line in lines))
+
+    def cell(key: str, depth: int, kind: tuple[str, str] | None = None) -> str:
+        values = [
+            line[key] for line in lines if line["depth"] == depth and kind in (None, (line["network"], line["fit"]))
+        ]
+        average, sd = spread(values)
+        return f"{average:.3f} ± {sd:.3f}"
+
+    named = {"cross_v2": "DCN-V2's cross layers", "cross_v1": "DCN's cross layers", "mlp": "MLP of 64s"}
+    rows = [(named[kind[0]], kind[1], *(cell("rmse", depth, kind) for depth in depths)) for kind in kinds]
+    rows.append(("best polynomial of degree depth + 1", "least squares", *(cell("limit", depth) for depth in depths)))
+    return [
+        "## Cross layers on random polynomials",
+        "`python benchmarks/dcn_v2_polynomials.py --record`: root mean square error on fresh rows, mean and standard "
+        "deviation over seeds, by depth. The polynomials have terms of one to four of ten inputs and a standard "
+        "deviation of 1; no network of cross layers can be under the last row.",
+        markdown_table(("network", "fitted by", *(f"depth {depth}" for depth in depths)), rows),
+    ]
+
+
+def depth_section(lines: Sequence[dict[str, Any]]) -> list[str]:
+    """Cost of DHEN by depth, with and without activation checkpointing."""
+    head = ("layers", "checkpointing", "parameters", "of the layers", "FLOPs forward", "FLOPs of a step")
+    units = ("train s / 100 k", "predict s / 100 k", "peak MB")
+    rows = [
+        (
+            str(line["num_layers"]),
+            "yes" if line["activation_checkpointing"] else "no",
+            *(f"{line[key]:,}" for key in ("parameters", "layer_parameters")),
+            *(f"{line[key]:,}" for key in ("forward_flops_per_example", "step_flops_per_example")),
+            *(f"{line[key]:.1f}" for key in ("train_seconds_per_100k", "predict_seconds_per_100k", "peak_mb")),
+        )
+        for line in lines
+    ]
+    return [
+        "## DHEN: cost against depth",
+        "`python benchmarks/dhen_depth.py --record`: layers of dot and linear on Criteo-shaped rows (13 dense features, "
+        "26 fields), FLOPs per example in products of matrices, CPU-seconds of one thread, memory of a training step "
+        "above model and batch.",
+        markdown_table((*head, *units), rows),
+    ]
 
 
 if __name__ == "__main__":
