@@ -236,8 +236,8 @@ def depth_section(lines: Sequence[dict[str, Any]]) -> list[str]:
     ]
     return [
         "## DHEN: cost against depth",
-        "`python benchmarks/dhen_depth.py --record`: layers of dot and linear on Criteo-shaped rows (13 dense features, "
-        "26 fields), FLOPs per example in products of matrices, CPU-seconds of one thread, memory of a training step "
+        "`python benchmarks/dhen_depth.py --record`: layers of dot and linear on Criteo-shaped rows (13 dense, 26 id "
+        "columns), FLOPs per example in products of matrices, CPU-seconds of one thread, memory of a training step "
         "above model and batch.",
         markdown_table((*head, *units), rows),
     ]

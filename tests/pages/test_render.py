@@ -24,9 +24,9 @@ def test_ours_stand_below_the_published_ones_on_the_same_data() -> None:
     assert head == ["data", "AUC", "parameters", "from"]
     assert rows == [
         ["Frappe_x1", "0.9842", "423,280", "BARS; no crosses"],
-        ["Frappe_x1", "0.98412 ± 0.00020", "423,390", "ours, recipe frappe/deepfm, 3 seeds"],
+        ["Frappe_x1", "0.98412 ± 0.00020", "423,390", "ours, frappe/deepfm, 3 seeds"],
         ["Criteo", "0.81", "", "the paper"],
-        ["frappe", "0.98000", "9", "ours, recipe frappe/deepfm_wide, 1 seed"],
+        ["frappe", "0.98000", "9", "ours, frappe/deepfm_wide, 1 seed"],
     ]
 
 
@@ -34,7 +34,7 @@ def test_the_text_says_everything_within_the_width_of_a_terminal() -> None:
     text = as_text(page())
     for part in ("Guo, Tang", "y_FM", "├─●", "deep MLP 72 → 128 → 64", "31,966 parameters", "34,944", "  deep = (400"):
         assert part in text
-    for part in ("come in at vectors, linear", "ours, recipe frappe/deepfm, 3 seeds", "* models/deepfm.py: "):
+    for part in ("come in at vectors, linear", "ours, frappe/deepfm, 3 seeds", "* models/deepfm.py: "):
         assert part in text
     assert max(map(len, text.splitlines())) <= 125
 

@@ -29,7 +29,7 @@ def number_rows(page: Page) -> tuple[list[str], list[list[str]]]:
 def _ours(one: Measured, data: str, columns: Sequence[str]) -> list[str]:
     cells = {"AUC": _spread(one.auc), "log loss": _spread(one.log_loss), "parameters": f"{one.parameters:,}"}
     seeds = f"{one.seeds} seeds" if one.seeds > 1 else "1 seed"
-    return [data, *(cells.get(name, "") for name in columns), f"ours, recipe {one.recipe}, {seeds}"]
+    return [data, *(cells.get(name, "") for name in columns), f"ours, {one.recipe}, {seeds}"]
 
 
 def _spread(values: tuple[float, float]) -> str:
