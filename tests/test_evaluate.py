@@ -18,7 +18,6 @@ from crossfield.data.entities import Entities
 from crossfield.data.store import fit_store
 from crossfield.errors import ConfigError, DataError
 from crossfield.evaluate import (
-    PAIRS_PER_PASS,
     Predictions,
     click_report,
     id_slices,
@@ -29,6 +28,7 @@ from crossfield.evaluate import (
 )
 from crossfield.models.base import Model
 from crossfield.schema import Field, ModelSchema
+from crossfield.scoring import PAIRS_PER_PASS
 
 Ids = NDArray[np.int64]
 
@@ -56,13 +56,20 @@ class Pairs:
     num_items: int
     """Rows of the item table, missing and unseen included."""
     met: Mapping[int, list[int]] = field(default_factory=dict)
+    mixed_crosses: tuple[str, ...] = ()
 
     @property
     def items(self) -> Ids:
         return np.arange(2, self.num_items)
 
-    def seen(self, user_id: int) -> Ids:
-        return np.array(self.met.get(user_id, []), np.int64)
+    def has_seen(self, user_ids: Ids, item_ids: Ids) -> NDArray[np.bool_]:
+        pairs = zip(user_ids.tolist(), item_ids.tolist(), strict=True)
+        return np.array([item in self.met.get(user, []) for user, item in pairs], bool)
+
+    def seen_pairs(self, user_ids: Ids) -> tuple[Ids, Ids]:
+        pairs = [(row, item) for row, user in enumerate(user_ids.tolist()) for item in self.met.get(user, [])]
+        rows, items = np.array(pairs, np.int64).reshape(-1, 2).T
+        return rows, items
 
     def pair_batch(self, user_ids: Ids, item_ids: Ids) -> Batch:
         ids = torch.from_numpy(np.column_stack([user_ids, item_ids]))
@@ -408,6 +415,21 @@ def test_recommend_the_best_items_not_met_yet() -> None:
     assert scores.tolist() == [[5, 5, 3], [3, 2, 1]]
     everything, _ = recommend(Scores(table), Pairs(7, {3: [2, 3]}), [3], 2, filter_seen=False)
     assert everything.tolist() == [[2, 3]]
+
+
+@pytest.mark.parametrize("block", [1, 90, 1 << 20])
+@pytest.mark.parametrize("num_levels", [3, 30, 10_000])
+def test_recommend_agrees_with_sorting_everything(num_levels: int, block: int) -> None:
+    random = np.random.default_rng(num_levels)
+    table = random.integers(0, num_levels, (9, 42)).astype(float)
+    met = {user: random.choice(np.arange(2, 42), random.integers(0, 39), replace=False).tolist() for user in range(9)}
+    users = random.integers(0, 9, 20)
+    items, scores = recommend(Scores(table), Pairs(42, met), users, 5, block=block)
+    for user, found, values in zip(users.tolist(), items.tolist(), scores.tolist(), strict=True):
+        left = sorted(set(range(2, 42)) - set(met[user]), key=lambda item: (-table[user, item], item))[:5]
+        filling = 5 - len(left)
+        assert found == left + [0] * filling
+        assert values == [table[user, item] for item in left] + [-np.inf] * filling
 
 
 def test_ties_at_the_cut_go_to_the_lower_id() -> None:

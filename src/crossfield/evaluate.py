@@ -1,10 +1,8 @@
 """Predict over batches, report click metrics by slice, rank candidates or the whole catalogue, recommend."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,28 +15,10 @@ from crossfield.data.vocabulary import FIRST, MISSING
 from crossfield.errors import ConfigError, DataError
 from crossfield.metrics import Ids, Mask, Ranks, Statistic, Ties, Vector, weighted_mean
 from crossfield.models.base import Model
+from crossfield.scoring import PairSource, device_of, evaluation_mode, logits_of, scorer_of
 
 RARE_BELOW = 10
 """An id with fewer training rows than this is rare."""
-PAIRS_PER_PASS = 65_536
-"""Pairs that go through a model at once."""
-
-
-class PairSource(Protocol):
-    """What ranking needs to know of the training rows; ``data.entities.Entities`` is one."""
-
-    @property
-    def items(self) -> NDArray[Any]:
-        """Ids of the items that training saw, rising: the catalogue."""
-        ...
-
-    def seen(self, user_id: int) -> NDArray[Any]:
-        """Those of them that the user met in training."""
-        ...
-
-    def pair_batch(self, user_ids: Ids, item_ids: Ids) -> Batch:
-        """One row per user and item, [n] each, as the model takes it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -60,10 +40,10 @@ def predict(model: Model, batches: Iterable[Batch], *, device: torch.device | st
     """
     names = ("logits", "labels", "weights", "groups", "rows")
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
-    target = torch.device(device) if device is not None else _device(model)
-    with _evaluation_mode(model):
+    target = torch.device(device) if device is not None else device_of(model)
+    with evaluation_mode(model):
         for batch in batches:
-            parts["logits"].append(_logits(model, batch.to(target)))
+            parts["logits"].append(logits_of(model, batch.to(target)).cpu().numpy())
             for name, value in _row_values(batch).items():
                 parts[name].append(value.cpu().numpy())
     joined = {name: np.concatenate(some) for name, some in parts.items() if some}
@@ -76,30 +56,6 @@ def _row_values(batch: Batch) -> dict[str, Tensor]:
     labels = None if batch.labels is None else batch.labels[:, 0]
     values = {"labels": labels, "weights": batch.weights, "groups": batch.groups, "rows": batch.rows}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _device(model: Model) -> torch.device:
-    first = next(chain(model.parameters(), model.buffers()), None)
-    return torch.device("cpu") if first is None else first.device
-
-
-@contextmanager
-def _evaluation_mode(model: Model) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def _logits(model: Model, batch: Batch) -> NDArray[np.float32]:
-    # Inference mode covers the forward pass only: what a reader allocates while it is asked for the next batch must
-    # stay usable in training.
-    with torch.inference_mode(), torch.autocast(batch.categorical.device.type, enabled=False):
-        logits: NDArray[np.float32] = model(batch)[:, 0].float().cpu().numpy()
-    return logits
 
 
 # Clicks
@@ -234,7 +190,7 @@ def rank_candidates(
     is_self = (negatives == positives[:, None]) & (negatives >= FIRST)
     counted = ~is_self & (_is_first(negatives) | (negatives < FIRST)) if merge_duplicates else ~is_self
     items = np.column_stack([positives, negatives])
-    scores = _score_pairs(model, entities, np.repeat(users, items.shape[1]), items.reshape(-1)).reshape(items.shape)
+    scores = scorer_of(model, entities).lists(users, items).cpu().numpy()
     ranks = metrics.rank_among_negatives(scores[:, 0], scores[:, 1:], counted=counted, ties=ties)
     return {
         "n": len(users),
@@ -260,16 +216,6 @@ def _is_first(items: Ids) -> Mask:
 def _check_cutoffs(ks: Sequence[int]) -> None:
     if not ks or min(ks) < 1:
         raise ConfigError(f"cut-offs are {list(ks)}; give at least one, each 1 or more, such as 10")
-
-
-def _score_pairs(model: Model, entities: PairSource, users: Ids, items: Ids) -> NDArray[np.float32]:
-    """Logits of users [n] with items [n], some at a time."""
-    scores, device = np.empty(len(users), np.float32), _device(model)
-    with _evaluation_mode(model):
-        for start in range(0, len(users), PAIRS_PER_PASS):
-            part = slice(start, start + PAIRS_PER_PASS)
-            scores[part] = _logits(model, entities.pair_batch(users[part], items[part]).to(device))
-    return scores
 
 
 def _rank_metrics(ranks: Ranks, users: Ids, ks: Sequence[int], *, single: bool) -> dict[str, Any]:
@@ -302,28 +248,37 @@ def rank_catalogue(
     found: it counts as missed, and in ``new_targets``. ``n`` users are left; ``block`` scores are held at a time.
     """
     _check_cutoffs(ks)
-    wanted = {user: _distinct(np.asarray(items, np.int64)) for user, items in targets.items() if user >= FIRST}
-    unmet = {user: items[~np.isin(items, entities.seen(user))] for user, items in wanted.items()}
-    kept = {user: items for user, items in unmet.items() if len(items)}
-    users = np.fromiter(kept, np.int64, len(kept))
-    lists = np.repeat(np.arange(len(users)), [len(items) for items in kept.values()])
-    items = np.concatenate([np.empty(0, np.int64), *kept.values()])
+    all_users, all_lists, all_items = _flatten(targets)
+    is_unmet = ~entities.has_seen(all_users[all_lists], all_items)
+    kept, lists = np.unique(all_lists[is_unmet], return_inverse=True)
+    users, items = all_users[kept], all_items[is_unmet]
     ranks, num_candidates = _rank_in_catalogue(model, entities, users, lists, items, block=block)
     return {
         "n": len(users),
         "targets": len(items),
         "candidates": _plain(weighted_mean(num_candidates)),
         "ties": "expected",
-        "seen_targets": sum(map(len, wanted.values())) - len(items),
+        "seen_targets": len(all_items) - len(items),
         "new_targets": int(np.isinf(ranks.better).sum()),
         "new_user_targets": sum(np.size(items) for user, items in targets.items() if user < FIRST),
         **_rank_metrics(ranks, users, ks, single=False),
     }
 
 
-def _distinct(items: Ids) -> Ids:
-    """Each item once; items that share the unseen id are several."""
-    return np.concatenate([items[items < FIRST], np.unique(items[items >= FIRST])])
+def _flatten(targets: Mapping[int, ArrayLike]) -> tuple[Ids, Ids, Ids]:
+    """Known users [n] and their targets as lists [t] (places in users, rising) and items [t] (rising in a list).
+
+    A user's item is there once, but items that share the unseen id are several.
+    """
+    wanted = {user: np.asarray(items, np.int64).reshape(-1) for user, items in targets.items() if user >= FIRST}
+    users = np.fromiter(wanted, np.int64, len(wanted))
+    lists = np.repeat(np.arange(len(users)), [len(items) for items in wanted.values()])
+    items = np.concatenate([np.empty(0, np.int64), *wanted.values()])
+    order = np.lexsort((items, lists))
+    lists, items = lists[order], items[order]
+    is_again = np.zeros(len(items), dtype=bool)
+    is_again[1:] = (lists[1:] == lists[:-1]) & (items[1:] == items[:-1]) & (items[1:] >= FIRST)
+    return users, lists[~is_again], items[~is_again]
 
 
 def _rank_in_catalogue(
@@ -332,8 +287,10 @@ def _rank_in_catalogue(
     """Ranks of the targets (user ``lists[t]``, item ``items[t]``), infinite for new items; candidates of each user."""
     columns, is_known = _columns(entities.items, items)
     better, tied, num_candidates = np.full(len(items), np.inf), np.zeros(len(items)), np.zeros(len(users))
-    for part, scores, candidates in _catalogue_blocks(model, entities, users, block=block):
-        num_candidates[part] = candidates.sum(1)
+    for part, block_scores in _catalogue_blocks(model, entities, users, block=block):
+        scores = block_scores.cpu().numpy()
+        candidates = scores != -np.inf
+        num_candidates[part] = np.count_nonzero(candidates, axis=1)
         mine = np.flatnonzero((lists >= part.start) & (lists < part.stop) & is_known)
         ranks = metrics.rank_targets(scores, candidates, lists[mine] - part.start, columns[mine])
         better[mine], tied[mine] = ranks.better, ranks.tied
@@ -348,22 +305,19 @@ def _columns(catalogue: NDArray[Any], items: NDArray[Any]) -> tuple[Ids, Mask]:
 
 def _catalogue_blocks(
     model: Model, entities: PairSource, users: Ids, *, block: int, filter_seen: bool = True
-) -> Iterator[tuple[slice, NDArray[np.float32], Mask]]:
-    """Blocks of users: (which, their scores of all items [users, items], which of these are candidates)."""
-    catalogue = entities.items
+) -> Iterator[tuple[slice, Tensor]]:
+    """Blocks of users: which, and their logits of all items [users, items], -inf where the user met the item."""
+    catalogue, scorer = entities.items, scorer_of(model, entities)
     step = max(1, block // max(len(catalogue), 1))
     for start in range(0, len(users), step):
-        some = users[start : start + step]
-        pairs = np.repeat(some, len(catalogue)), np.tile(catalogue, len(some))
-        candidates = np.ones((len(some), len(catalogue)), dtype=bool)
-        for row, user in enumerate(some if filter_seen else ()):
-            columns, is_known = _columns(catalogue, entities.seen(int(user)))
-            candidates[row, columns[is_known]] = False
-        yield (
-            slice(start, start + len(some)),
-            _score_pairs(model, entities, *pairs).reshape(candidates.shape),
-            candidates,
-        )
+        part = slice(start, min(start + step, len(users)))
+        scores = scorer.catalogue(users[part])
+        if filter_seen:
+            rows, items = entities.seen_pairs(users[part])
+            columns, is_known = _columns(catalogue, items)
+            met = torch.from_numpy(rows[is_known] * len(catalogue) + columns[is_known])
+            scores.view(-1).index_fill_(0, met.to(scores.device), -torch.inf)
+        yield part, scores
 
 
 def recommend(
@@ -383,18 +337,30 @@ def recommend(
     _check_cutoffs([k])
     users = np.asarray(user_ids, np.int64).reshape(-1)
     items, best = np.zeros((len(users), k), np.int64), np.full((len(users), k), -np.inf, np.float32)
-    blocks = _catalogue_blocks(model, entities, users, block=block, filter_seen=filter_seen)
-    for part, scores, candidates in blocks:
-        for row, one, allowed in zip(range(part.start, part.stop), scores, candidates, strict=True):
-            columns = _top(one, allowed, k)
-            items[row, : len(columns)] = entities.items[columns]
-            best[row, : len(columns)] = one[columns]
+    for part, scores in _catalogue_blocks(model, entities, users, block=block, filter_seen=filter_seen):
+        columns, values = _top_of_each(scores, k)
+        is_item = values > -np.inf
+        items[part, : columns.shape[1]][is_item] = entities.items[columns[is_item]]
+        best[part, : columns.shape[1]][is_item] = values[is_item]
     return items, best
 
 
-def _top(scores: NDArray[np.float32], candidates: Mask, k: int) -> Ids:
+def _top_of_each(scores: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
+    """Columns and scores of the k highest of each row, best first, equal scores by column; -inf is no candidate."""
+    found = scores.topk(min(k + 1, scores.shape[1]))
+    best, columns = found.values.cpu().numpy(), found.indices.cpu().numpy()
+    # Where the k + 1 best fall strictly there is one order of them; among equal scores topk's depends on luck.
+    for row in np.flatnonzero(~(best[:, :-1] > best[:, 1:]).all(1)):
+        one = scores[row].cpu().numpy()
+        mine = _top(one, k)
+        best[row], columns[row] = -np.inf, 0
+        best[row, : len(mine)], columns[row, : len(mine)] = one[mine], mine
+    return columns[:, :k], best[:, :k]
+
+
+def _top(scores: NDArray[np.float32], k: int) -> Ids:
     """Columns of the k highest candidates, best first, equal scores by column."""
-    columns = np.flatnonzero(candidates)
+    columns = np.flatnonzero(scores != -np.inf)
     values = scores[columns]
     if len(columns) > k:
         # Everything that may tie with the k-th stays in, so that the order of equal scores never depends on luck.

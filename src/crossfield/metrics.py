@@ -20,8 +20,11 @@ Statistic = Callable[[Vector], float]
 """What row weights [n] make of fixed rows: one number."""
 Ties = Literal["expected", "best"]
 """What a rank among equal scores is: the mean over all their orders, or the best of them (old papers)."""
-MAX_COMPARED = 1 << 22
-"""Scores that are compared with a target's at a time."""
+MAX_COMPARED = 1 << 17
+"""Scores that are compared with a target's at a time.
+
+PERF: half the time of 1 << 22, whose intermediate arrays leave the cache: 5.5 and 10.5 us a target of 3,706 candidates.
+"""
 
 
 def _vector(values: ArrayLike) -> Vector:

@@ -16,7 +16,15 @@ from crossfield.layers.embedding import EmbeddingArena
 from crossfield.layers.linear import set_padding
 from crossfield.layers.norm import BatchNorm
 from crossfield.models import CATALOGUE
-from crossfield.models.base import HasParameterRoles, HiddenConfig, Interactions, Model, Solved
+from crossfield.models.base import (
+    HasFieldSums,
+    HasParameterRoles,
+    HasSides,
+    HiddenConfig,
+    Interactions,
+    Model,
+    Solved,
+)
 from tests.contract.cases import ACCEPTED_CASES, REFUSED_CASES, SCHEMAS, TRAINED, build, random_batch
 
 MIXED = SCHEMAS["mixed"]
@@ -291,6 +299,42 @@ def test_parameter_roles_cover_every_parameter_once(name: str) -> None:
     assert isinstance(model, HasParameterRoles)
     parted = [id(one) for parameters in model.parameter_roles().values() for one in parameters]
     assert sorted(parted) == sorted(id(one) for one in model.parameters())
+
+
+@pytest.mark.parametrize("case", ["pair", "no dense"])
+@pytest.mark.parametrize("hidden", [(8, 4), (5,), ()])
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if issubclass(CATALOGUE[name], HasSides)])
+def test_two_sides_make_the_logits_of_all_pairs(name: str, hidden: tuple[int, ...], case: str) -> None:
+    schema = SCHEMAS[case]
+    model = build(name, schema, hidden=hidden, batch_norm=True, dropout=0.3)
+    model(random_batch(schema, 16))  # moves the running statistics of a batch norm
+    model.eval()
+    assert isinstance(model, HasSides)
+    users, items = torch.tensor([6, 0, 3]), torch.tensor([8, 1, 1, 4, 0])
+    batch = random_batch(schema, 15)
+    for role, ids in (("user", users.repeat_interleave(5)), ("item", items.repeat(3))):
+        batch.categorical[:, schema.position(role)] = ids
+    expected = model(batch).view(3, 5)
+    user_side, item_side = model.encode_users(users), model.encode_items(items)
+    torch.testing.assert_close(model.join_sides(user_side, item_side), expected, rtol=0, atol=1e-6)
+    own = torch.tensor([[0, 2], [4, 4], [1, 3]])
+    torch.testing.assert_close(model.join_sides(user_side, item_side[own]), expected.gather(1, own), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if issubclass(CATALOGUE[name], HasFieldSums)])
+def test_field_sums_make_a_field_s_change_count_once(name: str) -> None:
+    # With categorical fields f and g changed: y(f, g) - y(f) - y(g) + y = <v_f' - v_f, v_g' - v_g>.
+    model, batch = build(name, MIXED), random_batch(MIXED, 12)
+    assert isinstance(model, HasFieldSums)
+    changes: dict[tuple[int, ...], Batch] = {(): batch}
+    for columns in ((0,), (1,), (0, 1)):
+        ids = batch.categorical.clone()
+        ids[:, columns] = (ids[:, columns] + 1) % 7
+        changes[columns] = replace(batch, categorical=ids)
+    y = {columns: model(one)[:, 0] for columns, one in changes.items()}
+    s = {columns: model.field_sums(one) for columns, one in changes.items()}
+    expected = ((s[0,] - s[()]) * (s[1,] - s[()])).sum(1)
+    torch.testing.assert_close(y[0, 1] - y[0,] - y[1,] + y[()], expected, rtol=0, atol=1e-5)
 
 
 @every_model

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from crossfield.batch import Batch
 from crossfield.data.public import PUBLIC, data_folder
-from crossfield.evaluate import PAIRS_PER_PASS, rank_candidates
+from crossfield.evaluate import rank_candidates
 from crossfield.metrics import hit_rate, ndcg, rank_among_negatives
 from crossfield.models.base import Model
 from crossfield.models.gmf import GMF, GMFConfig
 from crossfield.models.mlp import NCFMLP, NCFMLPConfig
 from crossfield.schema import Field, ModelSchema
+from crossfield.scoring import PAIRS_PER_PASS
 
 Ids = NDArray[np.int64]
 NUM_USERS, NUM_ITEMS = 6040, 3706
@@ -34,9 +35,13 @@ class Pairs:
     """Users and items with nothing but ids."""
 
     items: Ids = field(default_factory=lambda: np.arange(2, NUM_ITEMS + 2))
+    mixed_crosses: tuple[str, ...] = ()
 
-    def seen(self, user_id: int) -> Ids:
-        return np.empty(0, np.int64)
+    def has_seen(self, user_ids: Ids, item_ids: Ids) -> NDArray[np.bool_]:
+        return np.zeros(len(user_ids), bool)
+
+    def seen_pairs(self, user_ids: Ids) -> tuple[Ids, Ids]:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
 
     def pair_batch(self, user_ids: Ids, item_ids: Ids) -> Batch:
         ids = torch.from_numpy(np.column_stack([user_ids, item_ids]))

@@ -60,6 +60,7 @@ def entities(encoder_and_store: tuple[Store, Encoder]) -> Entities:
 def test_sides(entities: Entities) -> None:
     assert entities.user_side == ("sex",)
     assert set(entities.item_side) == {"year", "tags"}
+    assert entities.mixed_crosses == ["sex x item", "hour x sex", "sex x tags"]
 
 
 def test_seen_pairs_and_popularity(entities: Entities) -> None:
@@ -67,6 +68,12 @@ def test_seen_pairs_and_popularity(entities: Entities) -> None:
     # Positive rows: i1 once, i2 once (its other row is no click), i3 once; the row without an item is nobody's.
     assert entities.popularity.tolist() == [0, 0, 1, 1, 1]
     assert entities.items.tolist() == [I1, I2, I3]
+    places, items = entities.seen_pairs(np.array([U2, 1, U1, U2]))
+    assert list(zip(places.tolist(), items.tolist(), strict=True)) == [
+        *((0, I1), (0, I3)),
+        *((2, I1), (2, I2)),
+        *((3, I1), (3, I3)),
+    ]
     pairs = np.array([[U1, I1], [U1, I3], [U2, I3], [U3, I1], [0, 0], [1, I3]])
     assert entities.has_seen(pairs[:, 0], pairs[:, 1]).tolist() == [True, False, True, False, False, False]
 

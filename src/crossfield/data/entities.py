@@ -58,10 +58,21 @@ class Entities:
         """Names of what belongs to a user, the user itself apart."""
         return self.sides["user"].names
 
+    @cached_property
+    def mixed_crosses(self) -> list[str]:
+        """Names of the crosses that belong neither to the user nor to the item."""
+        crosses = [one.name for one in self.encoder.model_schema.fields if one.kind is Kind.CROSS]
+        return [name for name in crosses if name not in (*self.user_side, *self.item_side)]
+
     def seen(self, user_id: int) -> np.ndarray:
         """Ids of the items that the user met in training, positive or not, rising, [n] int64."""
         items, offsets = self.seen_items
         return items[offsets[user_id] : offsets[user_id + 1]].astype(np.int64)
+
+    def seen_pairs(self, user_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places [p] in ``user_ids`` and item ids [p], both int64: every item that one of the users met, once each."""
+        items, offsets = take_lists(*self.seen_items, rows=user_ids)
+        return np.repeat(np.arange(len(user_ids)), np.diff(offsets)), items.astype(np.int64)
 
     def has_seen(self, user_ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
         """Whether each pair [n] was in training, [n] bool."""
@@ -89,7 +100,7 @@ class Entities:
         """
         rows = self._blank(len(user_ids))
         rows = self._put(rows, "user", user_ids)
-        rows = self._cross(self._put(rows, "item", item_ids), self._mixed)
+        rows = self._cross(self._put(rows, "item", item_ids), self.mixed_crosses)
         return replace(rows.batch(self.encoder.model_schema), groups=None, rows=None)
 
     def with_items(self, batch: Batch, item_ids: np.ndarray) -> Batch:
@@ -98,7 +109,7 @@ class Entities:
         Raises as ``pair_batch``.
         """
         item = {*self.item_side, self._name("item")}
-        changed = [name for name in self._mixed if item.intersection(self.encoder.schema[name].of)]
+        changed = [name for name in self.mixed_crosses if item.intersection(self.encoder.schema[name].of)]
         rows = self._cross(self._put(_unpack(batch), "item", item_ids), changed)
         fresh = rows.batch(self.encoder.model_schema)
         return replace(batch, dense=fresh.dense, categorical=fresh.categorical, sequences=fresh.sequences)
@@ -106,12 +117,6 @@ class Entities:
     def _name(self, role: Role) -> str:
         schema = self.encoder.model_schema
         return schema.categorical[schema.position(role)].name
-
-    @cached_property
-    def _mixed(self) -> list[str]:
-        """Crosses that belong to no side."""
-        crosses = [one.name for one in self.encoder.model_schema.fields if one.kind is Kind.CROSS]
-        return [name for name in crosses if name not in (*self.user_side, *self.item_side)]
 
     @cached_property
     def _columns(self) -> dict[str, int]:

@@ -136,3 +136,36 @@ class HasBranches(Protocol):
     def branch_logits(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Logits [B, T] float32 of the whole model, as ``forward`` gives them, and of its two branches."""
         ...
+
+
+@runtime_checkable
+class HasSides(Protocol):
+    """A model of user and item alone whose logits come from one vector of each, to be computed once (MF, NCF's models).
+
+    ``join_sides(encode_users(u), encode_items(i))`` gives what ``forward`` gives, to the rounding of float32, in
+    evaluation mode.
+    """
+
+    def encode_users(self, users: Tensor) -> Tensor:
+        """Vectors [U, A] float32 of encoded users [U] int64."""
+        ...
+
+    def encode_items(self, items: Tensor) -> Tensor:
+        """Vectors [I, C] float32 of encoded items [I] int64."""
+        ...
+
+    def join_sides(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits [U, I] float32 of users [U, A] with items [I, C], or with items [U, I, C] of each user's own."""
+        ...
+
+
+@runtime_checkable
+class HasFieldSums(Protocol):
+    """A model of second order in its fields, so that what belongs to a user and to an item counts once (FM).
+
+    Its logit is a sum over the fields f of something of each alone, and of <v_f, v_g> over pairs of fields.
+    """
+
+    def field_sums(self, batch: Batch) -> Tensor:
+        """Σ_f v_f, [B, D] float32; D is 0 where the model is linear in its fields."""
+        ...

@@ -39,3 +39,8 @@ class FM(Model):
         """Logits [B, 1] float32."""
         logits: Tensor = self.linear(batch) + pairwise_sum(self.vectors(batch))
         return logits
+
+    def field_sums(self, batch: Batch) -> Tensor:
+        """Σ_i v_i x_i, [B, D] float32."""
+        sums: Tensor = self.vectors(batch).sum(1)
+        return sums

@@ -8,6 +8,7 @@ from torch import Tensor
 from crossfield.batch import Batch
 from crossfield.layers.embedding import FieldEmbedding, id_pair
 from crossfield.layers.linear import Prediction
+from crossfield.layers.pairs import dot_pairs, item_vectors, user_vectors
 from crossfield.models.base import EmbeddingConfig, Model, Width
 from crossfield.schema import ModelSchema
 
@@ -38,3 +39,15 @@ class GMF(Model):
         p_u, q_i = self.embedding(batch).unbind(1)
         logits: Tensor = self.prediction(p_u * q_i)
         return logits
+
+    def encode_users(self, users: Tensor) -> Tensor:
+        """The user's vector weighted, h ⊙ p_u, [U] -> [U, D]."""
+        return self.prediction.weight * user_vectors(self.embedding, users)
+
+    def encode_items(self, items: Tensor) -> Tensor:
+        """q_i, [I] -> [I, D]."""
+        return item_vectors(self.embedding, items)
+
+    def join_sides(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits [U, I] float32."""
+        return dot_pairs(users, items) + self.prediction.bias

@@ -31,3 +31,7 @@ class LogisticRegression(Model):
         """Logits [B, 1] float32."""
         logits: Tensor = self.linear(batch)
         return logits
+
+    def field_sums(self, batch: Batch) -> Tensor:
+        """No pair of fields: [B, 0] float32."""
+        return batch.dense.new_zeros(batch.size, 0)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from crossfield.batch import Batch
 from crossfield.layers.embedding import FieldEmbedding, id_pair
+from crossfield.layers.pairs import dot_pairs, item_vectors, user_vectors
 from crossfield.models.base import EmbeddingConfig, Model
 from crossfield.schema import ModelSchema
 
@@ -38,3 +39,17 @@ class MF(Model):
         b_u, b_i = self.biases(batch).unbind(1)
         logits: Tensor = self.bias + b_u + b_i + (p_u * q_i).sum(1, keepdim=True)
         return logits
+
+    def encode_users(self, users: Tensor) -> Tensor:
+        """[p_u ; b + b_u ; 1], [U] -> [U, D + 2]: with the items' vectors the logit is a dot product."""
+        p_u, b_u = (user_vectors(one, users) for one in (self.embedding, self.biases))
+        return torch.cat([p_u, self.bias + b_u, torch.ones_like(b_u)], 1)
+
+    def encode_items(self, items: Tensor) -> Tensor:
+        """[q_i ; 1 ; b_i], [I] -> [I, D + 2]."""
+        q_i, b_i = (item_vectors(one, items) for one in (self.embedding, self.biases))
+        return torch.cat([q_i, torch.ones_like(b_i), b_i], 1)
+
+    def join_sides(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits [U, I] float32."""
+        return dot_pairs(users, items)

@@ -9,6 +9,7 @@ from crossfield.batch import Batch
 from crossfield.layers.embedding import FieldEmbedding, id_pair
 from crossfield.layers.linear import Prediction
 from crossfield.layers.mlp import MLP
+from crossfield.layers.pairs import PairTower, item_vectors, user_vectors
 from crossfield.models.base import HiddenConfig, Model, Width
 from crossfield.schema import ModelSchema
 
@@ -42,3 +43,19 @@ class NCFMLP(Model):
         """Logits [B, 1] float32."""
         logits: Tensor = self.prediction(self.tower(self.embedding(batch).flatten(1)))
         return logits
+
+    def encode_users(self, users: Tensor) -> Tensor:
+        """The user's half of the first layer, [U] -> [U, H]."""
+        return self._pair_tower.user_half(user_vectors(self.embedding, users))
+
+    def encode_items(self, items: Tensor) -> Tensor:
+        """The item's half of the first layer, [I] -> [I, H]."""
+        return self._pair_tower.item_half(item_vectors(self.embedding, items))
+
+    def join_sides(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits [U, I] float32."""
+        return self._pair_tower.join(users, items)
+
+    @property
+    def _pair_tower(self) -> PairTower:
+        return PairTower(self.tower, self.prediction.weight, b=self.prediction.bias)

@@ -15,6 +15,7 @@ from crossfield.errors import ConfigError, SchemaError
 from crossfield.layers.embedding import FieldEmbedding, id_pair
 from crossfield.layers.linear import Prediction
 from crossfield.layers.mlp import MLP
+from crossfield.layers.pairs import PairTower, dot_pairs, item_vectors, user_vectors
 from crossfield.models.base import HiddenConfig, Model, Width
 from crossfield.schema import ModelSchema
 
@@ -72,6 +73,31 @@ class NeuMF(Model):
         z_L = self.tower(self.mlp_embedding(batch).flatten(1))
         logits: Tensor = self.prediction(torch.cat([p_u * q_i, z_L], 1))
         return logits
+
+    def encode_users(self, users: Tensor) -> Tensor:
+        """[h_GMF ⊙ p_u^G ; the user's half of the first layer], [U] -> [U, D + H]."""
+        p_G, p_M = (user_vectors(one, users) for one in (self.gmf_embedding, self.mlp_embedding))
+        return torch.cat([self._h_gmf * p_G, self._pair_tower.user_half(p_M)], 1)
+
+    def encode_items(self, items: Tensor) -> Tensor:
+        """[q_i^G ; the item's half of the first layer], [I] -> [I, D + H]."""
+        q_G, q_M = (item_vectors(one, items) for one in (self.gmf_embedding, self.mlp_embedding))
+        return torch.cat([q_G, self._pair_tower.item_half(q_M)], 1)
+
+    def join_sides(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits [U, I] float32."""
+        dim = self.gmf_embedding.dim
+        from_gmf = dot_pairs(users[:, :dim], items[..., :dim])
+        return from_gmf + self._pair_tower.join(users[:, dim:], items[..., dim:])
+
+    @property
+    def _h_gmf(self) -> Tensor:
+        return self.prediction.weight[:, : self.gmf_embedding.dim]
+
+    @property
+    def _pair_tower(self) -> PairTower:
+        h_mlp = self.prediction.weight[:, self.gmf_embedding.dim :]
+        return PairTower(self.tower, h_mlp, b=self.prediction.bias)
 
     def start_from(self, trained: Sequence[Model]) -> None:
         """Take over a trained GMF and MLP, fused by ``alpha`` (section 3.4.1), or one trained NeuMF.

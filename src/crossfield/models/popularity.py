@@ -53,3 +53,7 @@ class Popularity(Solved):
     def forward(self, batch: Batch) -> Tensor:
         """Scores [B, 1] float32; an item that was never met scores as a new one."""
         return self.scores[batch.categorical[:, self.item]].unsqueeze(1)
+
+    def field_sums(self, batch: Batch) -> Tensor:
+        """No pair of fields: [B, 0] float32."""
+        return self.scores.new_zeros(batch.size, 0)
