@@ -8,7 +8,16 @@ import torch
 from torch import nn
 
 import crossfield.acceleration as acceleration
-from crossfield.acceleration import Switch, choose_bf16, choose_compile, choose_means, expected_seconds, num_cores
+from crossfield.acceleration import (
+    Switch,
+    check_device,
+    choose_bf16,
+    choose_compile,
+    choose_means,
+    expected_seconds,
+    num_cores,
+)
+from crossfield.errors import ConfigError
 from crossfield.models.base import Model
 from crossfield.schema import Field, Kind, ModelSchema
 
@@ -78,3 +87,22 @@ def test_means_are_chosen_together_with_a_phrase_for_each(monkeypatch: pytest.Mo
 
 def test_there_is_a_core_to_run_on() -> None:
     assert 1 <= num_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:x", "meta", ""])
+def test_what_is_no_device_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"there is no device '{name}'; name cpu, cuda or cuda:NUMBER"):
+        check_device(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "said"),
+    [("cuda", 0, "no CUDA device is on this machine"), ("cuda:2", 2, "cuda:0 to cuda:1 are on this machine")],
+)
+def test_a_device_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, name: str, count: int, said: str) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(ConfigError, match=said):
+        check_device(name)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert check_device(name) == name
+    assert check_device("cpu") == "cpu"

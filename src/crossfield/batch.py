@@ -100,7 +100,9 @@ class Batch:
         if set(self.sequences) != {one.name for one in schema.sequences}:
             raise SchemaError(f"sequences are {sorted(self.sequences)}, the schema says {schema.sequences}")
         if self.size:
-            low, high = self.categorical.amin(0).tolist(), self.categorical.amax(0).tolist()
+            # In NumPy: torch would wake a second team of threads where a prefetching thread makes the batch.
+            ids = self.categorical.numpy(force=True)
+            low, high = ids.min(0).tolist(), ids.max(0).tolist()
             for one, least, most in zip(schema.categorical, low, high, strict=True):
                 _check_range(one.name, least, most, one.num_rows)
         for one in schema.sequences:

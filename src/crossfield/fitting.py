@@ -4,8 +4,9 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ import torch
 
 from crossfield import metrics
 from crossfield.bundle import Bundle
+from crossfield.data.cache import code_digest, filling, kept_rows, mark_used
 from crossfield.data.dataset import Dataset
 from crossfield.data.encode import Encoded, Encoder, on_disk
 from crossfield.data.entities import Entities
 from crossfield.data.negatives import NegativeSampler, keep_mask
 from crossfield.data.store import Reader, Store, write_store
-from crossfield.errors import ConfigError, CorruptError, SchemaError
+from crossfield.errors import ConfigError, CorruptError, RunError, SchemaError
 from crossfield.evaluate import predict, rank_candidates
 from crossfield.files import read_json, sha256_of, write_json
 from crossfield.models import CATALOGUE
@@ -50,6 +52,8 @@ class Prepared:
     entities: Entities | None
     rows_kept_out: int
     """Training rows left out by ``data.negative_rate``."""
+    reused: bool = False
+    """Whether an earlier run encoded them."""
 
 
 def fit_bundle(
@@ -72,6 +76,8 @@ def fit_bundle(
     check_trainable(recipe, train)
     _claim(recipe, work, resume)
     prepared = prepare(recipe, train, valid, work=work, resume=resume)
+    if prepared.reused:
+        say("these rows are encoded already, by an earlier run on the same files; CROSSFIELD_CACHE=off forgets that")
     for note in _notes(prepared):
         say(note)
     torch.manual_seed(recipe.train.seed)
@@ -97,14 +103,16 @@ def _claim(recipe: Recipe, work: Path, resume: bool) -> None:
     """Note whose work this is, or refuse to continue somebody else's."""
     path = work / "recipe.json"
     if resume and path.is_file():
-        _check_same(_flat(read_json(path)), _flat(recipe.plain()))
+        check_same(read_json(path), recipe.plain())
     work.mkdir(parents=True, exist_ok=True)
     write_json(path, recipe.plain())
 
 
-def _check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    free = {f"train.{key}" for key in FREE_ON_RESUME}
-    for key in sorted({*before, *now} - free):
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, free: Collection[str] = FREE_ON_RESUME) -> None:
+    """Raise ConfigError naming a setting in which two recipes (plain values) differ, ``free`` ones of train apart."""
+    before, now = _flat(before), _flat(now)
+    # Another model has other settings; its name says so best.
+    for key in sorted({*before, *now} - {f"train.{key}" for key in free}, key=lambda key: (key != "model.name", key)):
         if before.get(key) != now.get(key):
             said = f"{key} was {before.get(key)!r} when this run began and is {now.get(key)!r} now"
             raise ConfigError(f"{said}; use the same to go on, or --overwrite to begin anew")
@@ -119,30 +127,55 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def prepare(recipe: Recipe, train: Dataset, valid: Dataset | None, *, work: Path, resume: bool = False) -> Prepared:
-    """Fit the encoder on the training rows and write the stores, or open those that an interrupted run left."""
+    """Fit the encoder on the training rows and write the stores, or open those that are there already.
+
+    Rows of files are kept in the user's cache, where a later run on unchanged files finds them; of frames, in ``work``.
+    """
     key = fingerprint(recipe, train, valid)
-    if resume and (found := _open_prepared(work, key, has_valid=valid is not None)):
-        return found
-    (work / "prepared.json").unlink(missing_ok=True)
-    with on_disk(train, folder=work) as rows:
+    kept = kept_rows(key) if all(one.files for one in (train, valid) if one is not None) else None
+    place = kept or work
+    if (kept or resume) and (found := _open_prepared(place, key, has_valid=valid is not None)):
+        if kept:
+            mark_used(kept)
+        return replace(found, reused=True)
+    with nullcontext(work) if kept is None else filling(kept) as folder:
+        _encode(recipe, train, valid, folder=folder, key=key)
+    return _open_prepared(place, key, has_valid=valid is not None, verify=False) or _vanished(place)
+
+
+def _encode(recipe: Recipe, train: Dataset, valid: Dataset | None, *, folder: Path, key: str) -> None:
+    """Write encoder and stores; prepared.json comes last and says that all of it is there."""
+    (folder / "prepared.json").unlink(missing_ok=True)
+    with on_disk(train, folder=folder) as rows:
         encoder = Encoder.fit(rows, recipe.encoder)
-        train_store = _write(_thinned(encoder.stream(rows, labelled=True), recipe), encoder, work / "train")
-    valid_store = None
+        store = _write(_thinned(encoder.stream(rows, labelled=True), recipe), encoder, folder / "train")
     if valid is not None:
-        valid_store = _write(encoder.stream(valid, labelled=True), encoder, work / "valid")
-    entities = _entities(train_store, encoder)
-    encoder.save(work / "encoder")
-    kept_out = train.num_rows - train_store.num_rows
-    write_json(work / "prepared.json", {"key": key, "rows_kept_out": kept_out})
-    return Prepared(encoder, train_store, valid_store, entities, kept_out)
+        _write(encoder.stream(valid, labelled=True), encoder, folder / "valid")
+    encoder.save(folder / "encoder")
+    write_json(folder / "prepared.json", {"key": key, "rows_kept_out": train.num_rows - store.num_rows})
+
+
+def _vanished(folder: Path) -> Prepared:
+    raise RunError(f"{folder} was changed by another process while it was written; start again")
 
 
 def fingerprint(recipe: Recipe, train: Dataset, valid: Dataset | None) -> str:
-    """SHA-256 (hex) of all that decides the encoded rows: schema, encoder settings, and the files' checksums."""
-    parts = [recipe.plain()["data"], recipe.plain()["encoder"]]
+    """SHA-256 (hex) of all that decides the encoded rows: files, what is done to them, schema, settings, code."""
+    parts = [recipe.plain()["data"], recipe.plain()["encoder"], code_digest()]
+    if recipe.data.negative_rate < 1:
+        parts.append(recipe.train.seed)
     for data in (train, valid):
-        parts.append([data.schema.fingerprint, data.num_rows, data_sha256(data)] if data is not None else [])
+        parts.append([data.schema.fingerprint, data_sha256(data), _plan_sha256(data)] if data is not None else [])
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _plan_sha256(data: Dataset) -> str:
+    """SHA-256 (hex) of what is done to the files' rows, tables that are joined with them included.
+
+    Rows in memory would be part of it, so of these only the number counts: nothing of theirs is kept for other runs.
+    """
+    plan = data.frame.serialize(format="binary") if data.files else str(data.num_rows).encode()
+    return hashlib.sha256(plan).hexdigest()
 
 
 def data_sha256(data: Dataset) -> dict[str, str]:
@@ -150,17 +183,21 @@ def data_sha256(data: Dataset) -> dict[str, str]:
     return {path.name: sha256_of(path) for path in data.files}
 
 
-def _open_prepared(work: Path, key: str, *, has_valid: bool) -> Prepared | None:
+def _open_prepared(folder: Path, key: str, *, has_valid: bool, verify: bool = True) -> Prepared | None:
     try:
-        about = read_json(work / "prepared.json")
+        about = read_json(folder / "prepared.json")
         if about["key"] != key:
             return None
-        encoder = Encoder.load(work / "encoder")
-        valid = Store.open(work / "valid", fingerprint=encoder.fingerprint) if has_valid else None
-        train = Store.open(work / "train", fingerprint=encoder.fingerprint)
+        encoder = Encoder.load(folder / "encoder")
+        valid = _open(folder / "valid", encoder, verify) if has_valid else None
+        train = _open(folder / "train", encoder, verify)
     except (CorruptError, KeyError):
         return None  # an interrupted or damaged preparation is simply made again
     return Prepared(encoder, train, valid, _entities(train, encoder), about["rows_kept_out"])
+
+
+def _open(folder: Path, encoder: Encoder, verify: bool) -> Store:
+    return Store.open(folder, fingerprint=encoder.fingerprint, verify=verify)
 
 
 def _write(blocks: Iterator[Encoded], encoder: Encoder, folder: Path) -> Store:

@@ -12,6 +12,7 @@ from crossfield.acceleration import Means, choose_means, settled
 from crossfield.batch import Batch
 from crossfield.checkpoint import Checkpoints, rng_state, set_rng_state
 from crossfield.data.negatives import NegativeSampler
+from crossfield.data.prefetch import prefetched
 from crossfield.data.store import Reader
 from crossfield.errors import DataError
 from crossfield.layers.linear import set_padding
@@ -169,7 +170,7 @@ class Trainer:
             epoch, index = divmod(self._at.step, self._num_batches)
             self.reader.position = replace(self.reader.position, epoch=epoch, batch=index)
             step_time = Stopwatch()
-            for batch in self.reader.epoch():
+            for batch in prefetched(self.reader.epoch()):
                 self._train(batch)
                 self._meter.busy_seconds += step_time.seconds
                 self._evaluate_if_due()

@@ -58,9 +58,9 @@ class Encoded:
         """The rows as a batch whose ids are checked; labels [B, 1]."""
         return Batch(
             dense=torch.from_numpy(self.dense),
-            categorical=torch.from_numpy(self.categorical).long(),
+            categorical=torch.from_numpy(self.categorical.astype(np.int64)),
             sequences={
-                name: Jagged(torch.from_numpy(values).long(), torch.from_numpy(offsets))
+                name: Jagged(torch.from_numpy(values.astype(np.int64)), torch.from_numpy(offsets))
                 for name, (values, offsets) in self.sequences.items()
             },
             labels=None if self.labels is None else torch.from_numpy(self.labels).unsqueeze(1),

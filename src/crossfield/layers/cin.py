@@ -57,7 +57,7 @@ class _Compress(torch.autograd.Function):
 
 def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """[B, D, ...] each -> views of some rows [B D, ...] of all of them at a time."""
-    return zip(*(one.flatten(0, 1).split(BLOCK_ROWS) for one in tensors), strict=True)
+    return zip(*(torch.split(one.flatten(0, 1), BLOCK_ROWS) for one in tensors), strict=True)
 
 
 def _products(x_k: Tensor, x_0: Tensor) -> Tensor:

@@ -1,0 +1,67 @@
+"""Encoded rows kept between runs: files that did not change are not encoded a second time."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+LIMIT_BYTES = 10 << 30
+"""What the cache may hold; what was not used for longest goes first."""
+
+
+def kept_rows(key: str) -> Path | None:
+    """The folder for the encoded rows of a key, there or not: under CROSSFIELD_CACHE, else in the user's cache.
+
+    None where CROSSFIELD_CACHE is "off".
+    """
+    named = os.environ.get("CROSSFIELD_CACHE")
+    if named == "off":
+        return None
+    cache_home = os.environ.get("XDG_CACHE_HOME")
+    default = (Path(cache_home) if cache_home else Path.home() / ".cache") / "crossfield"
+    return (Path(named).expanduser() if named else default) / "rows" / key
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of ``folder`` when the block ends without an error.
+
+    The cache is trimmed then. Where two processes fill the same folder, the last one stays; rows that the other has
+    open remain readable.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = Path(mkdtemp(prefix=".", dir=folder.parent))
+    try:
+        yield fresh
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.replace(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    _trim(folder.parent, spare=folder)
+
+
+def mark_used(folder: Path) -> None:
+    """Note that the rows were of use now."""
+    os.utime(folder)
+
+
+def _trim(cache_folder: Path, *, spare: Path) -> None:
+    entries = [path for path in cache_folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    total = 0
+    for path in sorted(entries, key=lambda one: (one == spare, one.stat().st_mtime), reverse=True):
+        total += sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        if total > LIMIT_BYTES and path != spare:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 (hex) of the code that encodes: rows encoded by other code are encoded again."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
