@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 import crossfield.checkpoint as checkpoint
-from crossfield.checkpoint import flatten, load_checkpoint, rng_state, save_checkpoint, set_rng_state, unflatten
+from crossfield.checkpoint import (
+    flatten,
+    has_checkpoint,
+    load_checkpoint,
+    rng_state,
+    save_checkpoint,
+    set_rng_state,
+    unflatten,
+)
 from crossfield.errors import CorruptError, RunError
 
 
@@ -154,3 +162,11 @@ def test_random_states_go_back_exactly() -> None:
     first = torch.rand(5)
     set_rng_state(state, device)
     assert torch.equal(torch.rand(5), first)
+
+
+def test_there_is_a_checkpoint_once_one_is_written(tmp_path: Path) -> None:
+    assert not has_checkpoint(tmp_path / "none")
+    (tmp_path / ".checkpoint-000001.part").mkdir()
+    assert not has_checkpoint(tmp_path)
+    save(tmp_path, 1)
+    assert has_checkpoint(tmp_path)

@@ -11,6 +11,7 @@ from crossfield.files import (
     append_line,
     atomic_path,
     confined,
+    make_folder,
     read_json,
     read_lines,
     read_manifest,
@@ -131,3 +132,24 @@ def test_a_lock_keeps_others_out_and_dies_with_its_process(tmp_path: Path) -> No
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with RunLock(tmp_path):
         pass
+
+
+def test_a_lock_takes_the_folder_that_it_made_away_where_nothing_came_of_it(tmp_path: Path) -> None:
+    with RunLock(tmp_path / "new"):
+        assert (tmp_path / "new").is_dir()
+    assert list(tmp_path.iterdir()) == []
+    with RunLock(tmp_path / "run"):
+        (tmp_path / "run" / "model").touch()
+    with RunLock(tmp_path / "run"):
+        (tmp_path / "run" / "model").unlink()
+    assert (tmp_path / "run").is_dir()
+
+
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    assert make_folder(tmp_path / "a" / "b") and not make_folder(tmp_path / "a")
+    (tmp_path / "file").touch()
+    for place, reason in (("file", "a file has that name"), ("file/run", "Not a directory")):
+        with pytest.raises(RunError, match=rf"cannot make the folder .*{place}: {reason}; name another one"):
+            make_folder(tmp_path / place)
+        with pytest.raises(RunError, match="cannot make the folder"):
+            RunLock(tmp_path / place).__enter__()

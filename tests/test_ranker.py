@@ -32,11 +32,55 @@ def test_predict_takes_any_shape_of_rows_and_gives_one_number_each(ranker: cf.Ra
     np.testing.assert_allclose(ranker.predict(rows.reverse()), expected[::-1], atol=1e-7)
 
 
-def test_strangers_get_a_number_and_no_rows_an_error(ranker: cf.Ranker) -> None:
+def test_strangers_get_a_number(ranker: cf.Ranker) -> None:
     strangers = {"user_id": "nobody", "item_id": None, "genres": "Western|", "age": None}
     assert 0 < ranker.predict(strangers)[0] < 1
-    with pytest.raises(DataError, match="has no rows"):
-        ranker.predict(click_log(5).head(0))
+
+
+def test_no_rows_give_no_numbers_but_a_file_without_rows_is_a_mistake(ranker: cf.Ranker, tmp_path: Path) -> None:
+    none = click_log(5).head(0)
+    for empty in ([], none, none.lazy(), none.to_arrow(), none.to_pandas(), pl.DataFrame()):
+        scores = ranker.predict(empty)
+        assert (scores.shape, scores.dtype) == ((0,), np.float64)
+    for name, write in (("rows.csv", none.write_csv), ("rows.parquet", none.write_parquet)):
+        write(tmp_path / name)
+        with pytest.raises(DataError, match="no rows"):
+            ranker.predict(tmp_path / name)
+    with pytest.raises(DataError, match="no rows"):
+        ranker.predict({})
+
+
+def test_gaps_of_pandas_are_gaps_in_every_shape_of_rows(ranker: cf.Ranker) -> None:
+    gap = pl.int_range(pl.len()) % 3 == 0
+    rows = (
+        click_log(30, seed=7)
+        .drop("click", "ts")
+        .with_columns(pl.when(~gap).then(pl.col(name)).alias(name) for name in ("user_id", "item_id", "genres", "age"))
+    )
+    expected, pandas = ranker.predict(rows), rows.to_pandas()
+    np.testing.assert_allclose(ranker.predict(pandas), expected, atol=1e-7)
+    np.testing.assert_allclose(ranker.predict(pandas.to_dict("records")), expected, atol=1e-7)
+    np.testing.assert_allclose(ranker.predict(pandas.to_dict("records")[0]), expected[:1], atol=1e-7)
+    np.testing.assert_allclose(ranker.predict(pandas.head(1)), expected[:1], atol=1e-7)
+
+
+def test_a_column_that_training_cannot_have_met_is_noted(ranker: cf.Ranker, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = click_log(40, seed=5)
+    ranker.predict(rows)
+    assert capsys.readouterr().err == ""
+    other = rows.with_columns(pl.col("item_id").cast(pl.String) + "x")
+    ranker.predict(other)
+    assert "none of the 40 values of 'item_id' was met in training" in capsys.readouterr().err
+    ranker.evaluate(other, intervals=False)
+    assert "'item_id'" in capsys.readouterr().err
+    ranker.predict(other, quiet=True)
+    ranker.evaluate(other, intervals=False, quiet=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_single_user_needs_no_list(ranker: cf.Ranker) -> None:
+    assert ranker.recommend("u17", 3).equals(ranker.recommend(["u17"], 3))
+    assert ranker.recommend("u17", 3)["known"].all()
 
 
 def test_evaluate_beats_chance_and_slices_add_up(ranker: cf.Ranker) -> None:
@@ -140,3 +184,70 @@ def test_a_run_in_the_way_is_not_touched(ranker: cf.Ranker, tmp_path: Path) -> N
     with pytest.raises(RunError, match="finished run"):
         cf.Ranker("fm", data=ROLES, train=TRAIN).fit(click_log(300), out=tmp_path, quiet=True)
     assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_saved_run_is_replaced_only_when_asked_to(ranker: cf.Ranker, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    ranker.save(run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match=r"finished run; .*overwrite=True"):
+        ranker.save(run)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    ranker.save(run, overwrite=True)
+    (tmp_path / "other" / "work").mkdir(parents=True)
+    with pytest.raises(RunError, match="unfinished run"):
+        ranker.save(tmp_path / "other")
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(RunError, match="cannot make the folder"):
+            ranker.save(place)
+
+
+def test_a_fit_that_fails_before_a_checkpoint_leaves_nothing(tmp_path: Path) -> None:
+    log, run = click_log(300), tmp_path / "run"
+    bad = log.with_columns(pl.Series("click", [2, *log["click"][1:]]))
+    with pytest.raises(DataError, match="row 0"):
+        cf.Ranker("fm", data={"label": "click"}, train=TRAIN).fit(bad, bad, out=run, quiet=True)
+    assert list(tmp_path.iterdir()) == []
+    run.mkdir()
+    (run / "notes.txt").touch()
+    with pytest.raises(DataError, match="row 0"):
+        cf.Ranker("fm", data={"label": "click"}, train=TRAIN).fit(bad, bad, out=run, quiet=True)
+    assert {one.name for one in run.iterdir()} == {"notes.txt", ".lock"}
+
+
+def test_what_a_failed_fit_can_be_resumed_from_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, kept = click_log(300), tmp_path / "run" / "work"
+    ranker = cf.Ranker("fm", data={"label": "click"}, train={**TRAIN, "checkpoint_seconds": 0})
+    data = cf.load(log, label="click", quiet=True)
+    bad = cf.load(log.with_columns(click=pl.lit(7)), label="click", quiet=True)
+    with pytest.raises(DataError, match="label 'click' is 7"):
+        ranker.fit(data, data, test=bad, out=tmp_path / "run", quiet=True)
+    assert list((kept / "checkpoints").glob("checkpoint-*"))
+    with pytest.raises(DataError, match="label 'click' is 7"):
+        ranker.fit(data, data, test=bad, out=tmp_path / "run", quiet=True, resume=True)
+    assert list((kept / "checkpoints").glob("checkpoint-*"))
+    with pytest.raises(RunError, match="unfinished run"):
+        ranker.fit(data, data, out=tmp_path / "run", quiet=True)
+
+
+def test_a_finished_run_is_returned_only_for_the_same_settings_and_rows(tmp_path: Path) -> None:
+    log, out = click_log(300), tmp_path / "run"
+    log.write_csv(tmp_path / "log.csv")
+
+    def fit(model: str = "fm", label: str = "click", **train: object) -> cf.Ranker:
+        data = cf.load(tmp_path / "log.csv", label=label, quiet=True)
+        return cf.Ranker(model, train={**TRAIN, **train}).fit(data, data, out=out, resume=True, quiet=True)
+
+    weights = fit().predict(log)
+    np.testing.assert_array_equal(fit(threads=1, checkpoint_seconds=5.0).predict(log), weights)
+    with pytest.raises(ConfigError, match=r"model\.name was 'fm' .* 'popularity' now"):
+        fit("popularity")
+    for changed in ({"lr": 0.5}, {"epochs": 20}, {"patience": 9}):
+        with pytest.raises(ConfigError, match=rf"train\.{next(iter(changed))} was .*--overwrite"):
+            fit(**changed)
+    with pytest.raises(ConfigError, match="with another schema"):
+        fit(label="age>=40")
+    log.reverse().write_csv(tmp_path / "log.csv")
+    with pytest.raises(ConfigError, match="on other rows"):
+        fit()

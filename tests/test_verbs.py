@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from crossfield import verbs
+from crossfield.data.public import PUBLIC
 from crossfield.errors import ConfigError
 from crossfield.models import CATALOGUE
 
@@ -99,3 +100,43 @@ def test_frames_are_written_one_after_the_other(tmp_path: Path, suffix: str) -> 
         else pl.read_csv(path, separator="," if suffix == ".csv" else "\t")
     )
     assert read.equals(pl.concat(frames))
+
+
+def test_rows_are_not_replaced_by_what_is_made_of_them(tmp_path: Path, clicks: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    member = tmp_path / "parts" / "1.csv"
+    click_log(10).write_csv(member)
+    link, hard = tmp_path / "link.csv", tmp_path / "hard.csv"
+    link.symlink_to(member)
+    hard.hardlink_to(member)
+    for data in (member, tmp_path / "parts", f"{tmp_path}/parts/*.csv", link):
+        for out in (member, link, hard, tmp_path / "parts" / ".." / "parts" / "1.csv"):
+            with pytest.raises(ConfigError, match="would be lost"):
+                verbs.refuse_to_replace(str(data), out)
+    verbs.refuse_to_replace(str(member), clicks)
+    verbs.refuse_to_replace(str(member), tmp_path / "new.csv")
+
+
+def test_no_command_writes_over_the_rows_it_reads(clicks: Path, tmp_path: Path) -> None:
+    before = clicks.read_bytes()
+    with pytest.raises(ConfigError, match="would be lost"):
+        verbs.predict(tmp_path / "no run", str(clicks), clicks, device="cpu")
+    with pytest.raises(ConfigError, match="would be lost"):
+        verbs.schema(str(clicks), clicks, {})
+    with pytest.raises(ConfigError, match="would be lost"):
+        verbs.tour(clicks, str(clicks), {}, models=None, everything=False, seeds=1, quick=True, quiet=True)
+    assert clicks.read_bytes() == before
+
+
+def test_an_ending_is_checked_before_the_run_is_read(tmp_path: Path) -> None:
+    for ending in ("json", "CSV", ""):
+        with pytest.raises(ConfigError, match=r"name a \.parquet, \.csv or \.tsv file"):
+            verbs.recommend(tmp_path, None, 3, seen=False, out=tmp_path / f"top.{ending}", device="cpu")
+
+
+def test_the_schema_of_a_public_set_follows_the_flags() -> None:
+    if PUBLIC["movielens-100k"].missing():
+        pytest.skip("movielens-100k is not under CROSSFIELD_DATA")
+    plain = verbs.schema("movielens-100k", None, {}).json
+    changed = verbs.schema("movielens-100k", None, {"data.label": "rating>=5"}).json
+    assert (plain["label"]["value"], changed["label"]["value"]) == (4, 5)

@@ -6,7 +6,8 @@ Nothing here imports torch at the top, so that ``--help`` answers at once.
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -29,11 +30,28 @@ app = typer.Typer(
 )
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"crossfield {version('crossfield')}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
+]
+
+
+@app.callback()
+def _program(version: VersionOption = False) -> None:
+    pass
+
+
 def _doc(field: str) -> str:
     return str(DataConfig.model_fields[field].description).replace("\n", " ")
 
 
 DataArgument = Annotated[str | None, typer.Argument(help="File, folder, glob, or public data set (crossfield data).")]
+PlannedArgument = Annotated[str | None, typer.Argument(help="As for fit, or a recipe: RECIPE.toml, RECIPE/NAME.")]
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
 RowsArgument = Annotated[str, typer.Argument(help="File, folder, glob, or public data set.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -41,31 +59,52 @@ DeviceOption = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cu
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
 
+ModelOption = Annotated[str | None, typer.Option(help="Catalogue name: crossfield models.")]
+ValidOption = Annotated[str | None, typer.Option(help=_doc("valid"))]
+LabelOption = Annotated[str | None, typer.Option(help=_doc("label"))]
+PositiveOption = Annotated[str | None, typer.Option(help=_doc("positive"))]
+UserOption = Annotated[str | None, typer.Option(help=_doc("user"))]
+ItemOption = Annotated[str | None, typer.Option(help=_doc("item"))]
+TimeOption = Annotated[str | None, typer.Option(help=_doc("time"))]
+WeightOption = Annotated[str | None, typer.Option(help=_doc("weight"))]
+IgnoreOption = Annotated[list[str] | None, typer.Option(help="A column to leave out; repeat for more.")]
+KindOption = Annotated[list[str] | None, typer.Option(metavar="COL=KIND", help=_doc("kinds"))]
+CrossOption = Annotated[list[str] | None, typer.Option(metavar="A,B", help="Features to AND; repeat for more.")]
+ColumnsOption = Annotated[str | None, typer.Option(metavar="A,B,C", help=_doc("columns"))]
+HeaderOption = Annotated[bool | None, typer.Option(help=_doc("header"))]
+SeparatorOption = Annotated[str | None, typer.Option(help=_doc("separator"))]
+MissingOption = Annotated[list[str] | None, typer.Option(help='A text that means "no value"; repeat for more.')]
+SplitOption = Annotated[str | None, typer.Option(help=_doc("split"))]
+RecipeOption = Annotated[Path | None, typer.Option(help="TOML recipe, or RECIPE/NAME of a committed one.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any recipe key: --set train.lr=3e-4.")
+]
+SchemaOption = Annotated[Path | None, typer.Option(help="Schema file, as `crossfield schema` writes it.")]
+
+
 @app.command()
 def fit(
     data: DataArgument = None,
-    model: Annotated[str | None, typer.Option(help="Catalogue name: crossfield models.")] = None,
+    model: ModelOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run.")] = None,
-    valid: Annotated[str | None, typer.Option(help=_doc("valid"))] = None,
-    label: Annotated[str | None, typer.Option(help=_doc("label"))] = None,
-    positive: Annotated[str | None, typer.Option(help=_doc("positive"))] = None,
-    user: Annotated[str | None, typer.Option(help=_doc("user"))] = None,
-    item: Annotated[str | None, typer.Option(help=_doc("item"))] = None,
-    time: Annotated[str | None, typer.Option(help=_doc("time"))] = None,
-    weight: Annotated[str | None, typer.Option(help=_doc("weight"))] = None,
-    ignore: Annotated[list[str] | None, typer.Option(help="A column to leave out; repeat for more.")] = None,
-    kind: Annotated[list[str] | None, typer.Option(metavar="COL=KIND", help=_doc("kinds"))] = None,
-    cross: Annotated[list[str] | None, typer.Option(metavar="A,B", help="Features to AND; repeat for more.")] = None,
-    columns: Annotated[str | None, typer.Option(metavar="A,B,C", help=_doc("columns"))] = None,
-    header: Annotated[bool | None, typer.Option(help=_doc("header"))] = None,
-    separator: Annotated[str | None, typer.Option(help=_doc("separator"))] = None,
-    missing: Annotated[list[str] | None, typer.Option(help='A text that means "no value"; repeat for more.')] = None,
-    split: Annotated[str | None, typer.Option(help=_doc("split"))] = None,
-    recipe: Annotated[Path | None, typer.Option(help="TOML recipe, or RECIPE/NAME of a committed one.")] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any recipe key: --set train.lr=3e-4.")
-    ] = None,
-    schema: Annotated[Path | None, typer.Option(help="Schema file, as `crossfield schema` writes it.")] = None,
+    valid: ValidOption = None,
+    label: LabelOption = None,
+    positive: PositiveOption = None,
+    user: UserOption = None,
+    item: ItemOption = None,
+    time: TimeOption = None,
+    weight: WeightOption = None,
+    ignore: IgnoreOption = None,
+    kind: KindOption = None,
+    cross: CrossOption = None,
+    columns: ColumnsOption = None,
+    header: HeaderOption = None,
+    separator: SeparatorOption = None,
+    missing: MissingOption = None,
+    split: SplitOption = None,
+    recipe: RecipeOption = None,
+    setting: SetOption = None,
+    schema: SchemaOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue what is there; start where nothing is.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is there.")] = False,
     keys: Annotated[bool, typer.Option("--keys", help="List every recipe key with its meaning, and stop.")] = False,
@@ -74,34 +113,56 @@ def fit(
     as_json: JsonOption = False,
 ) -> None:
     """Train a model on raw rows and save the run."""
-    flags = {
-        "label": label,
-        "positive": parse_value(positive) if positive is not None else None,
-        "user": user,
-        "item": item,
-        "time": time,
-        "weight": weight,
-        "ignore": ignore,
-        "kinds": _pairs("--kind", kind),
-        "crosses": [one.split(",") for one in cross or []],
-        "columns": columns.split(",") if columns else None,
-        "header": header,
-        "separator": separator,
-        "missing": [*missing, ""] if missing else None,
-        "split": split,
-        "path": data,
-        "valid": valid,
-    }
+    flags = locals()
     from crossfield import verbs
 
-    settings = {f"data.{name}": value for name, value in flags.items() if value not in (None, [], {})}
-    chosen = verbs.resolve_recipe(recipe, model, {**settings, **_settings(setting)})
+    chosen = verbs.resolve_recipe(recipe, model, _recipe_settings(flags))
     if keys:
         typer.echo(verbs.describe_keys(chosen))
         return
     if out is None:
         raise typer.BadParameter("name a folder for the run", param_hint="--out")
     result = verbs.fit(chosen, out, schema=schema, resume=resume, overwrite=overwrite, device=device, quiet=quiet)
+    _print(result, as_json)
+
+
+@app.command()
+def plan(
+    data: PlannedArgument = None,
+    model: ModelOption = None,
+    out: Annotated[Path, typer.Option(help="Where the run would go; nothing is written.")] = Path(),
+    valid: ValidOption = None,
+    label: LabelOption = None,
+    positive: PositiveOption = None,
+    user: UserOption = None,
+    item: ItemOption = None,
+    time: TimeOption = None,
+    weight: WeightOption = None,
+    ignore: IgnoreOption = None,
+    kind: KindOption = None,
+    cross: CrossOption = None,
+    columns: ColumnsOption = None,
+    header: HeaderOption = None,
+    separator: SeparatorOption = None,
+    missing: MissingOption = None,
+    split: SplitOption = None,
+    recipe: RecipeOption = None,
+    setting: SetOption = None,
+    schema: SchemaOption = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps to time; about a minute at most.")] = 200,
+    no_probe: Annotated[bool, typer.Option("--no-probe", help="Count only; train no step.")] = False,
+    device: DeviceOption = "cpu",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a fit would take: parameters, memory, FLOPs, time, and what to change where that is much."""
+    flags = locals()
+    from crossfield import verbs
+
+    if data is not None and recipe is None and verbs.is_recipe(data):
+        recipe, flags = Path(data), {**flags, "data": None}
+    chosen = verbs.resolve_recipe(recipe, model, _recipe_settings(flags))
+    result = verbs.plan(chosen, out, schema=schema, steps=0 if no_probe else steps, device=device, quiet=quiet)
     _print(result, as_json)
 
 
@@ -168,15 +229,29 @@ def schema(
     out: Annotated[
         Path | None, typer.Option(help="Write the schema as JSON, to edit and give to fit --schema.")
     ] = None,
+    label: LabelOption = None,
+    positive: PositiveOption = None,
+    user: UserOption = None,
+    item: ItemOption = None,
+    time: TimeOption = None,
+    weight: WeightOption = None,
+    ignore: IgnoreOption = None,
+    kind: KindOption = None,
+    cross: CrossOption = None,
+    columns: ColumnsOption = None,
+    header: HeaderOption = None,
+    separator: SeparatorOption = None,
+    missing: MissingOption = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any data.* recipe key.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what each column is taken for, and why."""
+    flags = locals()
     from crossfield import verbs
 
-    _print(verbs.schema(data, out, _settings(setting)), as_json)
+    _print(verbs.schema(data, out, _recipe_settings(flags)), as_json)
 
 
 @app.command()
@@ -224,6 +299,21 @@ def tour(
     _print(result, as_json)
 
 
+def _recipe_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Recipe key -> value of the flags that were given, of all flags of ``fit``, ``plan`` or ``schema`` by name."""
+    same = ("valid", "label", "user", "item", "time", "weight", "ignore", "header", "separator", "split")
+    data = {name: flags.get(name) for name in same} | {
+        "path": flags["data"],
+        "positive": parse_value(flags["positive"]) if flags["positive"] is not None else None,
+        "kinds": _pairs("--kind", flags["kind"]),
+        "crosses": [one.split(",") for one in flags["cross"] or []],
+        "columns": flags["columns"].split(",") if flags["columns"] else None,
+        "missing": [*flags["missing"], ""] if flags["missing"] else None,
+    }
+    given = {f"data.{name}": value for name, value in data.items() if value not in (None, [], {})}
+    return {**given, **_settings(flags["setting"])}
+
+
 def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:
     return {key: parse_value(value) for key, value in _pairs("--set", pairs).items()}
 
@@ -259,6 +349,9 @@ def main() -> None:
         app()
     except CrossfieldError as error:
         print(f"crossfield: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:  # a full disk, or a place where nothing may be written
+        print(f"crossfield: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         sys.exit(1)
     except SystemExit:
         if _signals:

@@ -6,7 +6,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -140,6 +140,17 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def make_folder(folder: Path) -> bool:
+    """Make a folder where there is none; says whether it did. Raises RunError where there cannot be one."""
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "a file has that name" if folder.is_file() else error.strerror
+        raise RunError(f"cannot make the folder {folder}: {reason}; name another one") from None
+    return is_new
+
+
 class RunLock:
     """Keeps a second process out of a run directory; the lock dies with the process that holds it."""
 
@@ -147,8 +158,11 @@ class RunLock:
         self._path = folder / ".lock"
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a+")
+        self._is_new = make_folder(self._path.parent)
+        try:
+            self._file = self._path.open("a+")
+        except OSError as error:
+            raise RunError(f"cannot write to {self._path.parent}: {error.strerror}; name another folder") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -157,4 +171,9 @@ class RunLock:
         return self
 
     def __exit__(self, *_: object) -> None:
+        folder = self._path.parent
+        with suppress(OSError):
+            if self._is_new and list(folder.iterdir()) == [self._path]:  # nothing came of the run
+                self._path.unlink()
+                folder.rmdir()
         self._file.close()

@@ -5,6 +5,7 @@ from __future__ import annotations  # Tabular is a forward reference: pandas is 
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crossfield.acceleration import check_device
 from crossfield.bundle import Bundle
+from crossfield.checkpoint import has_checkpoint
 from crossfield.console import TrainingProgress, say, silence
 from crossfield.data.dataset import Dataset
 from crossfield.data.dataset import load as load_table
@@ -21,19 +24,23 @@ from crossfield.data.encode import Encoded
 from crossfield.data.entities import Entities
 from crossfield.data.public import PUBLIC, RankingTest, load_public
 from crossfield.data.source import Layout, Tabular
+from crossfield.data.strangers import Strangers
 from crossfield.errors import ConfigError, DataError, RunError, SchemaError
 from crossfield.evaluate import Predictions, click_report, id_slices, rank_candidates, rank_catalogue
 from crossfield.evaluate import predict as predict_batches
 from crossfield.evaluate import recommend as recommend_ids
-from crossfield.files import MANIFEST, RunLock
-from crossfield.fitting import EVALUATION_ROWS, fit_bundle
+from crossfield.files import MANIFEST, RunLock, make_folder
+from crossfield.fitting import EVALUATION_ROWS, check_same, data_sha256, fit_bundle
 from crossfield.losses import undo_downsampling
 from crossfield.metrics import probability
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
+from crossfield.train import FREE_ON_RESUME
 
 SCORE = "score"
 """Name of the column a prediction adds."""
+_FREE_WHEN_FINISHED = FREE_ON_RESUME - {"epochs", "patience"}
+"""Settings that a finished run may be asked for again with: they don't say how long to train."""
 
 
 def load(data: Tabular, *, quiet: bool = False, **options: Any) -> Dataset:
@@ -41,7 +48,8 @@ def load(data: Tabular, *, quiet: bool = False, **options: Any) -> Dataset:
 
     The schema is inferred from the columns and shown on standard error with the reason for each guess, unless
     ``quiet``. Options are those of ``crossfield.data.dataset.load``: label, positive, user, item, time, weight,
-    ignore, kinds, separators, crosses, schema, layout. Raises DataError or SchemaError naming what is wrong.
+    ignore, kinds, separators, crosses, embed_crosses, schema, layout. Raises DataError or SchemaError naming what is
+    wrong.
     """
     named = isinstance(data, str) and data in PUBLIC and not Path(data).exists()
     dataset = load_public(str(data)).train if named and not options else load_table(data, **options)
@@ -73,7 +81,7 @@ class Ranker:
             self.recipe = model.override(flat)
         else:
             self.recipe = Recipe.of({**sections, "model": {"name": model, **settings}})
-        self.device = device
+        self.device = check_device(device)
         self._bundle: Bundle | None = None
 
     @property
@@ -109,34 +117,38 @@ class Ranker:
         ``test`` rows are measured once, at the end, and the numbers recorded under ``about["test"]``.
 
         ``out`` is the run's folder: checkpoints while training, the finished bundle after it. Raises RunError where
-        a run is there already and neither ``resume`` nor ``overwrite`` is given.
+        a run is there already and neither ``resume`` nor ``overwrite`` is given, ConfigError where the run to resume
+        has other settings. A fit that fails before its first checkpoint leaves nothing there.
         """
         if out is None:
             with tempfile.TemporaryDirectory(prefix="crossfield-") as scratch:
                 return self._fit(train, valid, test, work=Path(scratch), resume=False, quiet=quiet)
-        folder = Path(out)
+        folder, work = Path(out), Path(out) / "work"
         with RunLock(folder):
-            if self._is_settled(folder, resume=resume, overwrite=overwrite):
+            if resume and not overwrite and _is_finished(folder):
+                self._bundle = self._same_run(folder, self._training_rows(train))
                 return self
-            self._fit(train, valid, test, work=folder / "work", resume=resume, quiet=quiet)
-            self.save(folder)
+            if overwrite:
+                shutil.rmtree(work, ignore_errors=True)
+            elif not resume:
+                _refuse_run(folder, "give --resume to continue it or --overwrite to replace it")
+            with _kept_if_of_use(work):
+                self._fit(train, valid, test, work=work, resume=resume, quiet=quiet)
+                self.bundle.save(folder)
             for record in ("log.jsonl", "tensorboard"):
-                _keep(folder / "work" / "checkpoints" / record, folder / record)
-            shutil.rmtree(folder / "work")
+                _keep(work / "checkpoints" / record, folder / record)
+            shutil.rmtree(work)
         return self
 
-    def _is_settled(self, folder: Path, *, resume: bool, overwrite: bool) -> bool:
-        """Whether the folder holds the finished run asked for; refuses, or clears, what is in the way."""
-        finished = (folder / MANIFEST).is_file()
-        if overwrite:
-            shutil.rmtree(folder / "work", ignore_errors=True)
-        elif finished and resume:
-            self._bundle = Bundle.load(folder)
-            return True
-        elif not resume and (finished or (folder / "work").exists()):
-            state = "a finished" if finished else "an unfinished"
-            raise RunError(f"{folder} holds {state} run; give --resume to continue it or --overwrite to replace it")
-        return False
+    def _same_run(self, folder: Path, train: Dataset) -> Bundle:
+        """The finished run of a folder; raises ConfigError where it has other settings or was trained on other rows."""
+        found = Bundle.load(folder)
+        check_same(found.recipe.plain(), self.recipe.plain(), free=_FREE_WHEN_FINISHED)
+        is_same_schema = found.encoder.schema.fingerprint == train.schema.fingerprint
+        if not is_same_schema or found.about["data_sha256"] != data_sha256(train):
+            what = "on other rows" if is_same_schema else "with another schema"
+            raise ConfigError(f"{folder} holds a finished run {what}; use the same, or --overwrite to begin anew")
+        return found
 
     def _fit(
         self,
@@ -150,7 +162,7 @@ class Ranker:
     ) -> Self:
         first = self._training_rows(train)
         if valid is None:
-            first, second = self._split_off(first)
+            first, second = split_off(self.recipe, first)
         else:
             second = valid if isinstance(valid, Dataset) else load_as(self.recipe, valid, first.schema)
         self._bundle = fit_bundle(
@@ -164,33 +176,33 @@ class Ranker:
             say=silence if quiet else say,
         )
         if test is not None:
-            self._bundle.about["test"] = self.evaluate(test, intervals=False)
+            self._bundle.about["test"] = self.evaluate(test, intervals=False, quiet=quiet)
         return self
 
     def _training_rows(self, data: Dataset | Tabular) -> Dataset:
         return data if isinstance(data, Dataset) else load_as(self.recipe, data, None)
 
-    def _split_off(self, data: Dataset) -> tuple[Dataset, Dataset]:
-        share = self.recipe.data.sizes[1] or 0.1
-        train, valid = data.split(self.recipe.data.split, sizes=(1 - share, share), seed=self.recipe.train.seed)
-        return train, valid
-
     def _rows(self, data: Dataset | Tabular) -> Dataset:
         return data if isinstance(data, Dataset) else load_as(self.recipe, data, self.schema)
 
-    def predict(self, data: Dataset | Tabular) -> NDArray[np.float64]:
+    def predict(self, data: Dataset | Tabular, *, quiet: bool = False) -> NDArray[np.float64]:
         """Probabilities [n], one per row in its order; labels are not needed, new and missing ids are welcome.
 
+        A column of which every value is new is noted on standard error, unless ``quiet``.
         Raises SchemaError naming a column that is gone, DataError naming a value that cannot be read.
         """
-        scores = [frame[SCORE].to_numpy() for frame in self._scored(self._rows(data), ())]
+        if _is_empty(data):
+            return np.empty(0)
+        scores = [frame[SCORE].to_numpy() for frame in self._scored(self._rows(data), (), quiet=quiet)]
         return np.concatenate([np.empty(0), *scores])
 
-    def _scored(self, dataset: Dataset, kept: Sequence[str]) -> Iterator[pl.DataFrame]:
-        dataset = dataset.require(labelled=False)
+    def _scored(self, dataset: Dataset, kept: Sequence[str], *, quiet: bool) -> Iterator[pl.DataFrame]:
+        dataset, strangers = dataset.require(labelled=False), Strangers(self.bundle.encoder.model_schema)
         for rows, block in self.bundle.encoder.stream_beside(dataset, kept, labelled=False):
+            strangers.add(block)
             scores = pl.Series(SCORE, probability(self._logits(block).logits))
             yield rows.with_columns(scores) if kept else scores.to_frame()
+        _tell(strangers, quiet)
 
     def _logits(self, block: Encoded) -> Predictions:
         """Corrected logits of encoded rows, on the ranker's device."""
@@ -199,7 +211,7 @@ class Ranker:
         rate = self.bundle.recipe.data.negative_rate
         return Predictions(**{**vars(found), "logits": undo_downsampling(found.logits, rate)})
 
-    def score_frames(self, data: Dataset | Tabular) -> Iterator[pl.DataFrame]:
+    def score_frames(self, data: Dataset | Tabular, *, quiet: bool = False) -> Iterator[pl.DataFrame]:
         """Predictions block by block: the role columns as they came, and the probability as ``score``, last.
 
         Raises SchemaError where the rows have a column of that name already.
@@ -209,29 +221,40 @@ class Ranker:
         if SCORE in columns:
             raise SchemaError(f"the rows have a column {SCORE!r} already; rename it, predict would write another one")
         kept = [name for name in dict.fromkeys(self.schema.role_columns.values()) if name in columns]
-        yield from self._scored(dataset, kept)
+        yield from self._scored(dataset, kept, quiet=quiet)
 
     def evaluate(
-        self, data: Dataset | Tabular | RankingTest, *, intervals: bool = True, ks: Sequence[int] = (5, 10, 20)
+        self,
+        data: Dataset | Tabular | RankingTest,
+        *,
+        intervals: bool = True,
+        ks: Sequence[int] = (5, 10, 20),
+        quiet: bool = False,
     ) -> dict[str, Any]:
         """Metrics, JSON-ready: click metrics with slices for labelled rows, ranking metrics for implicit pairs.
 
         Implicit pairs are ranked against the whole catalogue, the user's training items left out; a RankingTest with
-        its own negatives is ranked among these.
+        its own negatives is ranked among these. Notes as for ``predict``.
         """
+        strangers = Strangers(self.bundle.encoder.model_schema)
         if isinstance(data, RankingTest):
-            return self._evaluate_ranking(data.pairs, data.negatives, ks)
-        dataset = self._rows(data).require(labelled=self.schema.label is not None)
-        if self.schema.label is None:
-            pairs = dataset.frame.select(*self._pair_columns()).collect()
-            return self._evaluate_ranking(pairs, None, ks)
-        return self._evaluate_clicks(dataset, intervals)
+            report = self._evaluate_ranking(data.pairs, data.negatives, ks, strangers)
+        else:
+            dataset = self._rows(data).require(labelled=self.schema.label is not None)
+            if self.schema.label is None:
+                pairs = dataset.frame.select(*self._pair_columns()).collect()
+                report = self._evaluate_ranking(pairs, None, ks, strangers)
+            else:
+                report = self._evaluate_clicks(dataset, intervals, strangers)
+        _tell(strangers, quiet)
+        return report
 
-    def _evaluate_clicks(self, dataset: Dataset, intervals: bool) -> dict[str, Any]:
+    def _evaluate_clicks(self, dataset: Dataset, intervals: bool, strangers: Strangers) -> dict[str, Any]:
         encoder, roles = self.bundle.encoder, self._id_columns()
         found: list[Predictions] = []
         ids: dict[str, list[NDArray[Any]]] = {role: [] for role in roles}
         for block in encoder.stream(dataset, labelled=True):
+            strangers.add(block)
             found.append(self._logits(block))
             for role, some in ids.items():
                 some.append(block.categorical[:, encoder.model_schema.position(role)])
@@ -259,10 +282,12 @@ class Ranker:
         return self.bundle.entities
 
     def _evaluate_ranking(
-        self, pairs: pl.DataFrame, negatives: NDArray[Any] | None, ks: Sequence[int]
+        self, pairs: pl.DataFrame, negatives: NDArray[Any] | None, ks: Sequence[int], strangers: Strangers
     ) -> dict[str, Any]:
         user, item = self._pair_columns()
         users, items = (self.bundle.encoder.id_of(name, pairs[name]) for name in (user, item))
+        strangers.add_ids(user, users)
+        strangers.add_ids(item, items)
         model, entities = self.bundle.model.to(self.device), self._entities()
         if negatives is not None:
             drawn = self.bundle.encoder.id_of(item, pl.Series(negatives.reshape(-1))).reshape(negatives.shape)
@@ -271,8 +296,10 @@ class Ranker:
         held_out = {one: np.asarray(some) for one, some in zip(targets["user"], targets["item"], strict=True)}
         return rank_catalogue(model, entities, held_out, ks=ks)
 
-    def recommend(self, users: Sequence[Any] | None = None, k: int = 10, *, filter_seen: bool = True) -> pl.DataFrame:
-        """The best k items of each user (of all training users where none are named), as rows of a frame.
+    def recommend(
+        self, users: Sequence[Any] | str | int | None = None, k: int = 10, *, filter_seen: bool = True
+    ) -> pl.DataFrame:
+        """The best k items of each user (of one user, or of all training users where none are named), as rows.
 
         Columns: the user, the item (raw ids), ``rank`` from 1, ``score`` (a probability), and ``known``, false for a
         user that training did not see, who gets the most popular items.
@@ -281,6 +308,8 @@ class Ranker:
             raise ConfigError(f"k is {k}; ask for at least one item")
         user, item = self._pair_columns()
         encoder, entities = self.bundle.encoder, self._entities()
+        if isinstance(users, str | int | np.integer):
+            users = [users]
         names = encoder.vocabulary(user)["token"].to_list() if users is None else list(users)
         ids = encoder.id_of(user, names)
         model = self.bundle.model.to(self.device)
@@ -311,8 +340,14 @@ class Ranker:
         items[: len(best)] = best
         return items, logits
 
-    def save(self, folder: str | Path) -> None:
-        """Write the trained ranker: safetensors, Arrow, JSON and TOML under one checksummed manifest, never pickle."""
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the trained ranker: safetensors, Arrow, JSON and TOML under one checksummed manifest, never pickle.
+
+        Raises RunError where a run is there already, unless it is to be replaced.
+        """
+        if not overwrite:
+            _refuse_run(Path(folder), "save to another folder, or with overwrite=True to replace it")
+        make_folder(Path(folder))
         self.bundle.save(Path(folder))
 
     @classmethod
@@ -321,10 +356,18 @@ class Ranker:
 
         Raises RunError where there is no finished run, CorruptError where a file was changed.
         """
+        check_device(device)
         bundle = Bundle.load(Path(folder))
         ranker = cls(bundle.recipe, device=device)
         ranker._bundle = bundle
         return ranker
+
+
+def split_off(recipe: Recipe, data: Dataset) -> tuple[Dataset, Dataset]:
+    """Training rows, and the part of them to validate on where no rows were given for that."""
+    share = recipe.data.sizes[1] or 0.1
+    train, valid = data.split(recipe.data.split, sizes=(1 - share, share), seed=recipe.train.seed)
+    return train, valid
 
 
 def _check_positives(schema: FeatureSchema, name: str, found: Sequence[Predictions]) -> None:
@@ -333,6 +376,41 @@ def _check_positives(schema: FeatureSchema, name: str, found: Sequence[Predictio
     if label is None or label.value is None or any(np.any(one.labels) for one in found):
         return
     raise DataError(f"no row of {name} has {label}: is the label written another way in these rows?")
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def _refuse_run(folder: Path, advice: str) -> None:
+    """Raise RunError where the folder holds a run."""
+    if _is_finished(folder) or (folder / "work").exists():
+        state = "a finished" if _is_finished(folder) else "an unfinished"
+        raise RunError(f"{folder} holds {state} run; {advice}")
+
+
+@contextmanager
+def _kept_if_of_use(work: Path) -> Iterator[None]:
+    """Take a scratch folder that an error leaves away, unless it can be gone on from or was there before."""
+    was_there = work.exists()
+    try:
+        yield
+    except BaseException:
+        if not was_there and not has_checkpoint(work / "checkpoints"):
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def _is_empty(data: Any) -> bool:
+    """Whether this is a list or a frame without rows; a file without any is taken for a mistake."""
+    if isinstance(data, pl.LazyFrame):
+        return data.head(1).collect().is_empty()
+    return hasattr(data, "__len__") and not isinstance(data, str | Mapping) and len(data) == 0
+
+
+def _tell(strangers: Strangers, quiet: bool) -> None:
+    for note in () if quiet else strangers.notes():
+        say(f"note: {note}")
 
 
 def _keep(source: Path, target: Path) -> None:
@@ -344,13 +422,19 @@ def _keep(source: Path, target: Path) -> None:
 
 
 def load_as(
-    recipe: Recipe, data: Tabular, schema: FeatureSchema | None, *, name: str | None = None, files: Sequence[Path] = ()
+    recipe: Recipe,
+    data: Tabular,
+    schema: FeatureSchema | Path | None,
+    *,
+    name: str | None = None,
+    files: Sequence[Path] = (),
 ) -> Dataset:
-    """Rows read as a recipe says, under a schema that is there already or is inferred with the recipe's words."""
+    """Rows read as a recipe says, under a schema that is there already.
+
+    Without one it is inferred with the recipe's words; one from a file is changed by them.
+    """
     said = recipe.data
     layout = Layout(columns=said.columns, header=said.header, separator=said.separator, missing=said.missing)
-    if schema is not None:
-        found = load_table(data, schema=schema, layout=layout)
-    else:
-        found = load_table(data, **said.columns_of(), layout=layout)
+    words = {} if isinstance(schema, FeatureSchema) else said.columns_of()
+    found = load_table(data, **words, schema=schema, layout=layout)
     return replace(found, name=name, files=tuple(files)) if name is not None else found

@@ -9,18 +9,22 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
-from crossfield.acceleration import num_cores
+from crossfield.acceleration import check_device, num_cores
+from crossfield.advice import advise, plan_text
 from crossfield.config import settings_of
 from crossfield.console import say, silence
 from crossfield.data.dataset import Dataset
 from crossfield.data.public import PUBLIC, RankingTest, download, load_public, public_set
+from crossfield.data.source import find_files
 from crossfield.errors import ConfigError, DataError, nearest
-from crossfield.files import atomic_path, read_json, write_json
+from crossfield.files import atomic_path, write_json
 from crossfield.models import CATALOGUE
 from crossfield.pages.page import model_page, paper_of
 from crossfield.pages.render import as_text
-from crossfield.ranker import Ranker, load_as
+from crossfield.plan import make_plan
+from crossfield.ranker import Ranker, load_as, split_off
 from crossfield.recipe import SECTIONS, Recipe, read_toml
 from crossfield.schema import FeatureSchema
 from crossfield.tour import format_leaderboard, run_tour
@@ -73,6 +77,11 @@ def recipe_path(path: Path) -> Path:
     return Path(str(shipped)) if not path.exists() and shipped.is_file() else path
 
 
+def is_recipe(name: str) -> bool:
+    """Whether this names a recipe rather than rows."""
+    return recipe_path(Path(name)).suffix == ".toml"
+
+
 def is_public(name: str | None) -> bool:
     """Whether this names a public data set rather than a file that is there."""
     return name in PUBLIC and not Path(str(name)).exists()
@@ -88,35 +97,53 @@ def describe_keys(recipe: Recipe) -> str:
     return "\n\n".join(blocks)
 
 
-# Fit
+# Fit and plan
 
 
 def fit(
     recipe: Recipe, out: Path, *, schema: Path | None, resume: bool, overwrite: bool, device: str, quiet: bool
 ) -> Result:
     """Train, measure on the test part, save the run."""
-    parts = part(recipe, read_schema(schema) if schema is not None else None)
-    if not quiet:
-        say(parts.train.describe())
-        for note in parts.notes:
-            say(f"note: {note}")
     ranker = Ranker(recipe, device=device)
+    parts = _described_parts(recipe, schema, quiet=quiet)
     try:
         ranker.fit(parts.train, parts.valid, test=parts.test, out=out, resume=resume, overwrite=overwrite, quiet=quiet)
     except KeyboardInterrupt:
-        say(f"interrupted; {out} keeps what was done: the same command with --resume goes on from there")
+        kept = f"{out} keeps what was done: the same command with --resume goes on from there"
+        say(f"interrupted; {kept if (out / 'work').exists() else 'nothing was done yet that could be kept'}")
         raise
     about = {**ranker.about, "run": str(out), "split": parts.split}
     return Result(about, _fitted(about))
 
 
-def part(recipe: Recipe, schema: FeatureSchema | None = None) -> Parts:
-    """Read a recipe's rows and part them: as published, as given, or as ``data.split`` says."""
+def plan(recipe: Recipe, out: Path, *, schema: Path | None, steps: int, device: str, quiet: bool) -> Result:
+    """What ``fit`` would take: reads the rows as it does, counts, times some steps (0: none) and keeps no result."""
+    check_device(device)
+    parts = _described_parts(recipe, schema, quiet=quiet)
+    train, valid = split_off(recipe, parts.train) if parts.valid is None else (parts.train, parts.valid)
+    found = make_plan(recipe, train, valid, steps=steps, out=out, device=torch.device(device))
+    return Result({**found.to_json(), "advice": list(advise(found))}, plan_text(found))
+
+
+def _described_parts(recipe: Recipe, schema: Path | None, *, quiet: bool) -> Parts:
+    parts = part(recipe, schema)
+    if not quiet:
+        say(parts.train.describe())
+        for note in parts.notes:
+            say(f"note: {note}")
+    return parts
+
+
+def part(recipe: Recipe, schema: Path | None = None) -> Parts:
+    """Read a recipe's rows and part them: as published, as given, or as ``data.split`` says.
+
+    A schema file says what their columns are; what the recipe says of them changes it.
+    """
     data = recipe.data
     if data.path is None:
         raise ConfigError("name the rows to train on: a file, a folder, a glob or a public data set")
     if is_public(data.path):
-        return _part_public(recipe, data.path)
+        return _part_public(recipe, data.path, schema)
     whole = load_as(recipe, data.path, schema)
     if data.valid is not None:
         return Parts(whole, load_as(recipe, data.valid, whole.schema), None, "given")
@@ -125,18 +152,17 @@ def part(recipe: Recipe, schema: FeatureSchema | None = None) -> Parts:
     return Parts(train, valid, kept, data.split or ("time" if whole.schema.time else "random"))
 
 
-def _part_public(recipe: Recipe, name: str) -> Parts:
+def _part_public(recipe: Recipe, name: str, schema: Path | None) -> Parts:
     found = load_public(name)
-    # Flags may differ from the set's own options, so its rows are read again under the recipe.
-    train = load_as(recipe, found.train.frame, None, name=name, files=found.train.files)
+    train = _read_again(recipe, found.train, schema, name=name)
     test: Dataset | RankingTest | None = found.ranking
     if found.test is not None:
-        test = load_as(recipe, found.test.frame, train.schema, name=name, files=found.test.files)
+        test = _read_again(recipe, found.test, train.schema, name=name)
     if recipe.data.valid is not None:
         valid = load_as(recipe, recipe.data.valid, train.schema)
         return Parts(train, valid, test, "given", found.notes)
     if found.valid is not None:
-        valid = load_as(recipe, found.valid.frame, train.schema, name=name, files=found.valid.files)
+        valid = _read_again(recipe, found.valid, train.schema, name=name)
         return Parts(train, valid, test, "published", found.notes)
     if test is not None:
         return Parts(train, None, test, "published", found.notes)
@@ -144,9 +170,9 @@ def _part_public(recipe: Recipe, name: str) -> Parts:
     return Parts(first, second, third, recipe.data.split or ("time" if train.schema.time else "random"), found.notes)
 
 
-def read_schema(path: Path) -> FeatureSchema:
-    """A schema file; raises CorruptError or SchemaError naming what is wrong with it."""
-    return FeatureSchema.from_json(read_json(path))
+def _read_again(recipe: Recipe, rows: Dataset, schema: FeatureSchema | Path | None, *, name: str) -> Dataset:
+    """Rows of a public data set as a recipe says, whose words may differ from the set's own."""
+    return load_as(recipe, rows.frame, schema, name=name, files=rows.files)
 
 
 def _fitted(about: Mapping[str, Any]) -> str:
@@ -179,8 +205,7 @@ def rows_of(ranker: Ranker, data: str) -> Dataset | RankingTest:
     found = load_public(data)
     if found.test is None and found.ranking is not None:
         return found.ranking
-    chosen = found.test or found.train
-    return load_as(ranker.recipe, chosen.frame, ranker.schema, name=data, files=chosen.files)
+    return _read_again(ranker.recipe, found.test or found.train, ranker.schema, name=data)
 
 
 def evaluate(run: Path, data: str, *, device: str, intervals: bool) -> Result:
@@ -213,8 +238,8 @@ def _cell(value: Any) -> str:
 
 def predict(run: Path, data: str, out: Path, *, device: str) -> Result:
     """Score rows into a file, block by block; the file appears whole or not at all."""
-    if out.suffix not in (".parquet", ".csv", ".tsv"):
-        raise ConfigError(f"cannot write {out}: name a .parquet, .csv or .tsv file")
+    check_ending(out)
+    refuse_to_replace(data, out)
     ranker = Ranker.load(run, device=device)
     rows = rows_of(ranker, data)
     if isinstance(rows, RankingTest):
@@ -222,6 +247,21 @@ def predict(run: Path, data: str, out: Path, *, device: str) -> Result:
     with atomic_path(out) as path:
         num_rows = write_frames(ranker.score_frames(rows), path, out.suffix)
     return Result({"rows": num_rows, "out": str(out)}, f"{num_rows:,} rows scored into {out}")
+
+
+def check_ending(out: Path) -> None:
+    """Raise ConfigError where the file to write is of no kind that ``write_frames`` knows."""
+    if out.suffix not in (".parquet", ".csv", ".tsv"):
+        raise ConfigError(f"cannot write {out}: name a .parquet, .csv or .tsv file")
+
+
+def refuse_to_replace(data: str, out: Path) -> None:
+    """Raise ConfigError where the file to write is one of those to read, by whatever name."""
+    if not out.exists():
+        return
+    files = public_set(data).folder().iterdir() if is_public(data) else find_files(data)
+    if any(out.samefile(one) for one in files):
+        raise ConfigError(f"{out} holds rows of {data} itself, which would be lost; name another file to write")
 
 
 def write_frames(frames: Iterator[pl.DataFrame], path: Path, suffix: str) -> int:
@@ -246,12 +286,12 @@ def write_frames(frames: Iterator[pl.DataFrame], path: Path, suffix: str) -> int
 
 def recommend(run: Path, users: Sequence[str] | None, k: int, *, seen: bool, out: Path | None, device: str) -> Result:
     """The best items of users, printed or written to a file."""
+    if out is not None:
+        check_ending(out)
     ranker = Ranker.load(run, device=device)
     frame = ranker.recommend(users, k, filter_seen=not seen)
     if out is None:
         return Result(frame.to_dicts(), frame.write_csv(separator="\t", float_precision=6).rstrip("\n"))
-    if out.suffix not in (".parquet", ".csv", ".tsv"):
-        raise ConfigError(f"cannot write {out}: name a .parquet, .csv or .tsv file")
     with atomic_path(out) as path:
         write_frames(iter([frame]), path, out.suffix)
     return Result({"rows": len(frame), "out": str(out)}, f"{len(frame):,} recommendations in {out}")
@@ -273,8 +313,13 @@ def models(name: str | None) -> Result:
 
 def schema(data: str, out: Path | None, settings: Mapping[str, Any]) -> Result:
     """What each column is taken for."""
-    recipe = resolve_recipe(None, next(iter(CATALOGUE)), {"data.path": data, **settings})
-    found = load_public(data).train if is_public(data) else load_as(recipe, data, None)
+    if out is not None:
+        refuse_to_replace(data, out)
+    recipe = resolve_recipe(None, next(iter(CATALOGUE)), {**settings, "data.path": data})
+    if is_public(data):
+        found = _read_again(recipe, load_public(data).train, None, name=data)
+    else:
+        found = load_as(recipe, data, None)
     if out is not None:
         write_json(out, found.schema.to_json())
     return Result(found.schema.to_json(), found.describe())
@@ -317,6 +362,7 @@ def tour(
     """Every landmark on the same rows, and one page about it; a trial per core, up to four at once."""
     rows = None
     if data is not None:
+        refuse_to_replace(data, out)
         recipe = resolve_recipe(None, "logistic_regression", {"data.path": data, **settings})
         rows = load_public(data) if is_public(data) else load_as(recipe, data, None)
     found = run_tour(

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from crossfield.data.dataset import Dataset, load
+from crossfield.data.options import DataConfig
 from crossfield.data.source import Layout
 from crossfield.errors import CorruptError, DataError, SchemaError
 from crossfield.schema import Kind, Label
@@ -153,3 +154,48 @@ def test_roles_come_from_the_frame_under_a_schema(data: Dataset) -> None:
     assert timed.schema["user"].kind is Kind.CATEGORICAL
     with pytest.raises(SchemaError, match="no column 'whem'"):
         load(rows, schema=data.schema, time="whem")
+
+
+def test_a_column_of_another_type_may_hold_nothing(data: Dataset) -> None:
+    gaps = pl.DataFrame({"user": ["u1"], "age": [3], "genres": [float("nan")]})
+    assert load(gaps, schema=data.schema).require(labelled=False).head()["genres"].to_list() == [None]
+    mixed = pl.concat([gaps, gaps.with_columns(genres=pl.lit(7.0))])
+    with pytest.raises(SchemaError, match="column 'genres' is multi in the schema and holds Float64"):
+        load(mixed, schema=data.schema).require(labelled=False)
+
+
+def test_a_dense_column_takes_booleans_of_any_spelling() -> None:
+    train = load([{"flag": True, "y": 1}, {"flag": False, "y": 0}], label="y", kinds={"flag": "dense"})
+    rows = load([{"flag": "True"}, {"flag": "FALSE"}, {"flag": "0.5"}], schema=train.schema)
+    assert rows.require(labelled=False).head()["flag"].to_list() == [1, 0, 0.5]
+
+
+def test_a_schema_is_changed_by_what_is_said_beside_it(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "schema.json"
+    guessed = load(path, kinds={"genres": "categorical"}).schema
+    file.write_text(json.dumps(guessed.to_json()))
+    changed = load(path, schema=file, label="click", user="user", kinds={"genres": "multi"}, ignore=("age",)).schema
+    assert (changed.label, changed.user, changed["genres"].separator) == (Label("click"), "user", "|")
+    assert changed.columns == ("user", "genres") and changed.ignored["age"] == "given"
+    answers = path.read_text().replace(",1\n", ",yes\n").replace(",0\n", ",no\n")
+    path.write_text(answers)
+    assert load(path, schema=guessed, label="click").schema.label == Label("click", "==", "yes")
+    labelled = load(path, schema=guessed, label="click", positive="no").schema
+    assert load(path, schema=labelled, positive="yes").schema.label == Label("click", "==", "yes")
+    freed = load(path, schema=labelled, label="age>=22").schema
+    assert freed.ignored["click"] == "was the label"
+    assert (
+        load(path, schema=labelled, label="age>=22", kinds={"click": "categorical"}).schema["click"].reason == "given"
+    )
+    with pytest.raises(SchemaError, match="no column 'users'; did you mean 'user'"):
+        load(path, schema=file, user="users")
+
+
+def test_crosses_are_embedded_where_that_is_asked_for(path: Path) -> None:
+    crosses = [("user", "genres")]
+    for wanted in (False, True):
+        found = load(path, label="click", crosses=crosses, embed_crosses=wanted).schema
+        assert found["user x genres"].embed is wanted
+        assert load(path, schema=found).schema == found
+    options = DataConfig.of({"label": "click", "crosses": crosses, "embed_crosses": True})
+    assert load(path, **options.columns_of()).schema == found

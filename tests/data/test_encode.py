@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +293,56 @@ def test_unreadable_rows_are_a_data_error(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match=r"rows\.csv cannot be read"):
         fitted(data)
+
+
+FLAG = pl.DataFrame({"flag": [True, False, True, None], "film": ["a", "b", "a", "b"]})
+SPELLED = {
+    "real": FLAG,
+    "pandas": FLAG.with_columns(flag=pl.Series(["True", "False", "True", None])),
+    "upper": FLAG.with_columns(flag=pl.Series(["TRUE", "FALSE", "TRUE", ""])),
+    "lower": FLAG.with_columns(flag=pl.Series(["true", "false", "true", None], dtype=pl.Categorical)),
+}
+
+
+@pytest.mark.parametrize("trained", SPELLED)
+@pytest.mark.parametrize("config", [{}, {"hash_buckets": 50}])
+def test_a_boolean_has_one_token_however_it_is_written(trained: str, config: dict[str, Any], tmp_path: Path) -> None:
+    features = [*categorical("flag", "film"), cross("flag", "film")]
+    fitted(dataset(SPELLED[trained], features), **config).save(tmp_path)
+    encoder, expected = Encoder.load(tmp_path), fitted(dataset(FLAG, features), **config)
+    for frame in SPELLED.values():
+        assert same(encoder.encode(frame, labelled=False), expected.encode(FLAG, labelled=False))
+    if not config:
+        assert encoder.vocabulary("flag")["token"].to_list() == ["true", "false"]
+        assert (encoder.id_of("flag", ["True", False, "FALSE"]) == [2, 3, 3]).all()
+
+
+def test_text_beside_true_and_false_keeps_its_case() -> None:
+    frame = pl.DataFrame({"answer": ["True", "False", "true", "maybe"]})
+    encoder = fitted(dataset(frame, categorical("answer")))
+    assert sorted(encoder.vocabulary("answer")["token"]) == ["False", "True", "maybe", "true"]
+    late = pl.DataFrame({"answer": ["True"] * 1500 + ["maybe"]})
+    assert fitted(dataset(late, categorical("answer"))).vocabulary("answer")["token"].to_list() == ["True", "maybe"]
+
+
+def test_a_whole_number_written_as_text_is_the_number_only_where_training_had_numbers() -> None:
+    text = pl.DataFrame({"shop": ["3.0", "3", "4.0", "3.10"]})
+    numbers = fitted(dataset({"shop": [3, 3, 4]}, categorical("shop")))
+    assert numbers.encode(text, labelled=False).categorical[:, 0].tolist() == [2, 2, 3, 1]
+    texts = fitted(dataset({"shop": ["3.0", "3.0", "3"]}, categorical("shop")))
+    assert texts.encode(text, labelled=False).categorical[:, 0].tolist() == [2, 3, 1, 1]
+
+
+def test_an_encoder_from_before_meanings_keeps_its_fingerprint(tmp_path: Path) -> None:
+    encoder = fitted(dataset({"film": ["a", "b"]}, categorical("film")))
+    encoder.save(tmp_path)
+    assert "meanings" not in json.loads((tmp_path / "encoder.json").read_text())
+    assert Encoder.load(tmp_path).fingerprint == encoder.fingerprint
+
+
+def test_nan_in_dict_rows_is_missing_in_every_column(encoder: Encoder) -> None:
+    nan = float("nan")
+    gap = encoder.encode_rows(dict.fromkeys(encoder.columns(labelled=False), None))
+    assert same(encoder.encode_rows(dict.fromkeys(encoder.columns(labelled=False), nan)), gap)
+    several = [{"user": 7, "film": "a", "age": 10, "price": 1.0, "genres": "x"}, dict.fromkeys(ROWS, nan)]
+    assert same(encoder.encode_rows(several).select(np.array([1])), replace(gap, rows=np.array([1])))

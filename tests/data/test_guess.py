@@ -42,6 +42,16 @@ def test_integers_are_names_or_sizes(name: str, values: np.ndarray, kind: Kind, 
     assert reason in found.reason
 
 
+def test_true_and_false_in_any_case_are_booleans() -> None:
+    assert judge(["True", "False", "TRUE", None]) == Guess(CATEGORICAL, "true or false") == judge([True, False])
+    assert judge(["True", "False", "maybe"]).reason == "string, 3 distinct"
+
+
+def test_lists_that_were_written_as_text() -> None:
+    assert judge(["['Drama', 'Comedy']", "[]", "['Drama']"]) == Guess(MULTI, "lists written as text", ",")
+    assert judge(["[1, 2]", "[3]"], "view_history").kind is SEQUENCE
+
+
 def test_integers_with_gaps_are_judged_as_integers() -> None:
     with_gap = judge([None, *([1.0, 2.0, 3.0] * 20)])
     assert (with_gap.kind, with_gap.reason) == (CATEGORICAL, "integer, 3 distinct")

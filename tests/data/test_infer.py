@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from crossfield.data.infer import HEAD_ROWS, STRIDED_ROWS, edit_schema, infer_schema, parse_label, take_sample
+from crossfield.data.options import DataConfig
 from crossfield.data.public import data_folder
 from crossfield.data.source import Layout, Source, open_source
 from crossfield.errors import ConfigError, SchemaError
@@ -133,13 +134,18 @@ def test_contradictions_are_refused(arguments: dict[str, object], message: str) 
         ("film", 1, Label("film", "==", "1")),
         ("rating", "1", Label("rating", "==", 1)),
         ("odd>=name", None, Label("odd>=name")),
+        ("flag", True, Label("flag", "==", "true")),
+        ("flag", "False", Label("flag", "==", "false")),
+        ("flag==1", None, Label("flag", "==", "true")),
+        ("flag", 0.0, Label("flag", "==", "false")),
+        ("film", True, Label("film", "==", "true")),
         (None, None, None),
     ],
 )
 def test_labels_are_columns_conditions_or_values(
     label: str | None, positive: str | float | None, expected: Label | None
 ) -> None:
-    dtypes = {"rating": pl.Int64(), "film": pl.String(), "odd>=name": pl.Int64()}
+    dtypes = {"rating": pl.Int64(), "film": pl.String(), "odd>=name": pl.Int64(), "flag": pl.Boolean()}
     assert parse_label(label, positive, dtypes) == expected
 
 
@@ -155,6 +161,12 @@ def test_true_and_false_as_text_mean_the_obvious() -> None:
     assert infer_schema(open_source(rows), label="click").label == Label("click", "==", "True")
     rows.append({"x": 0.5, "click": "maybe"})
     assert infer_schema(open_source(rows), label="click").label == Label("click")
+
+
+def test_a_recipe_can_say_that_true_is_positive() -> None:
+    assert DataConfig.of({"label": "y", "positive": True}).positive is True
+    assert DataConfig.of({"label": "y", "positive": 1}).positive == 1
+    assert DataConfig.of({"label": "y", "positive": "1"}).positive == "1"
 
 
 def test_a_sample_is_the_first_rows_and_evenly_spread_ones() -> None:

@@ -13,7 +13,7 @@ def labels_of(values: list[Any], label: Label | None = None) -> list[float]:
     return labels
 
 
-@pytest.mark.parametrize("values", [[0, 1], [0.0, 1.0], [False, True], ["0", "1"]])
+@pytest.mark.parametrize("values", [[0, 1], [0.0, 1.0], [False, True], ["0", "1"], ["False", "TRUE"]])
 def test_binary_labels(values: list[Any]) -> None:
     assert labels_of(values) == [0, 1]
 
@@ -32,6 +32,7 @@ def test_the_row_is_that_of_the_source() -> None:
 def test_a_named_value_is_the_positive() -> None:
     assert labels_of([">50K", "<=50K"], Label("y", "==", ">50K")) == [1, 0]
     assert labels_of([2.0, 1.0], Label("y", "==", 2)) == [1, 0]
+    assert labels_of(["Yes", "yes"], Label("y", "==", "yes")) == [0, 1]
     with pytest.raises(DataError, match="missing in row 1"):
         labels_of(["a", None], Label("y", "==", "a"))
 
@@ -56,3 +57,9 @@ def test_weights() -> None:
     for row in range(2, 6):
         with pytest.raises(DataError, match=f"weight 'w' is .* in row {row} "):
             read_weights(frame.slice(row), "w", row)
+
+
+@pytest.mark.parametrize("value", ["True", "true"])
+@pytest.mark.parametrize("values", [[False, True], ["False", "True"], ["FALSE", "TRUE"]])
+def test_a_boolean_label_may_be_written_in_any_way(values: list[Any], value: str) -> None:
+    assert labels_of(values, Label("y", "==", value)) == [0, 1]

@@ -45,6 +45,21 @@ def test_one_dict_is_one_row() -> None:
     assert rows_of(source) == [{"user": "a", "age": None, "tags": ["x"], "seen": [1, 2]}]
 
 
+def test_nan_in_dict_rows_is_no_value_whatever_its_column() -> None:
+    nan = float("nan")
+    rows = [{"city": "x", "tags": ["a", nan], "age": 1.0}, {"city": nan, "tags": nan, "age": np.float32("nan")}]
+    none = {"city": None, "tags": None, "age": None}
+    assert rows_of(open_source(rows)) == [{"city": "x", "tags": ["a", None], "age": 1.0}, none]
+    assert open_source(rows[1]).frame.collect_schema().dtypes() == [pl.Null] * 3
+
+
+def test_what_pandas_makes_of_its_rows() -> None:
+    pandas = pytest.importorskip("pandas")
+    columns = {"city": ["x", None], "day": pandas.to_datetime(["2024-01-05", None]), "n": pandas.array([1, None])}
+    rows = pandas.DataFrame({**columns, "tags": [["a"], np.nan]}).to_dict("records")
+    assert rows_of(open_source(rows))[1] == {"city": None, "day": None, "n": None, "tags": None}
+
+
 def test_rows_may_lack_keys() -> None:
     assert rows_of(open_source([{"a": 1}, {"b": "x"}])) == [{"a": 1, "b": None}, {"a": None, "b": "x"}]
 
@@ -131,8 +146,22 @@ def test_parts_with_other_columns_are_refused(tmp_path: Path) -> None:
     FRAME.write_parquet(tmp_path / "1.parquet")
     FRAME.rename({"age": "years"}).write_parquet(tmp_path / "2.parquet")
     source = open_source(tmp_path)
-    with pytest.raises(DataError, match=r"cannot be read: .*years"), reading(source.name):
+    with pytest.raises(DataError, match=r"cannot be read: .*years") as said, reading(source.name):
         source.frame.collect()
+    FRAME.drop("age").write_parquet(tmp_path / "2.parquet")
+    with pytest.raises(DataError, match=r"cannot be read: did not find column age$"), reading(source.name):
+        source.frame.collect()
+    assert "hint" not in str(said.value) and "2.parquet" in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("rows.jsonl", '{"a": 1}\n'), ("rows.json", "[1]"), ("rows.txt", '[{"a": 1}]'), ("rows.xml", "<a/>")],
+)
+def test_other_formats_are_named_as_unsupported(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=rf"{name}: unsupported format; give CSV, TSV, Parquet, Arrow or libsvm"):
+        open_source(tmp_path / name)
 
 
 @pytest.mark.parametrize("data", [3, ["a.csv"], {"a": object()}, [{"a": [1]}, {"a": "x"}]])

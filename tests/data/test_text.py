@@ -4,7 +4,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from crossfield.data.text import Layout, scan_text, sniff
+from crossfield.data.text import Layout, scan_text, sniff, to_floats
 from crossfield.errors import DataError
 
 
@@ -157,8 +157,8 @@ def test_row_order_survives_a_parallel_scan(tmp_path: Path) -> None:
         (b"\x89HDF\r\n\x00\x00", "its content is binary"),
         ("id,title\n1,Léon\n".encode("latin-1"), "line 2: not UTF-8 text"),
         (b"0 1 2 3\n1 5\n2 7 9\n", "no separator gives its rows the same number of cells"),
-        (b"a,b\n" + b"1,2\n" * 20 + b"1,2,3\n", "a row has 3 cells instead of 2: '1,2,3'"),
-        (b"1::2\n" * 20 + b"1::2::3\n", "a row has 3 cells instead of 2: '1::2::3'"),
+        (b"a,b\n" + b"1,2\n" * 20 + b"1,2,3\n", "line 22: a row has 3 cells instead of 2: '1,2,3'"),
+        (b"1::2\n" * 20 + b"1::2::3\n", "line 21: a row has 3 cells instead of 2: '1::2::3'"),
         (b"a,a\n1,2\n", "two columns named 'a'"),
     ],
 )
@@ -184,3 +184,8 @@ def test_bytes_that_are_no_text_far_down_are_named(tmp_path: Path) -> None:
     path = write(tmp_path, b"id,title\n" + b"1,plain title of a film\n" * 60_000 + "2,Léon\n".encode("latin-1"))
     with pytest.raises(DataError, match="not UTF-8 text; convert the file"):
         read(path)
+
+
+def test_numbers_and_booleans_that_text_spells() -> None:
+    text = pl.DataFrame({"x": ["1.5", " 2 ", "True", "FALSE", "old", "", None]})
+    assert text.select(to_floats(pl.col("x"))).to_series().to_list() == [1.5, 2, 1, 0, None, None, None]

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfield.data.numeric import Buckets
-from crossfield.data.tokens import Tokens, canonical, canonical_lists, cross_tokens, hash_tokens, is_list
+from crossfield.data.tokens import (
+    Tokens,
+    are_booleans,
+    canonical,
+    canonical_lists,
+    cross_tokens,
+    hash_tokens,
+    is_list,
+    respelled,
+)
 from crossfield.errors import SchemaError
 from crossfield.schema import Feature, FeatureSchema, Kind
 from tests.data.tables import categorical, cross, dense
@@ -91,6 +100,13 @@ def test_a_single_value_is_a_list_of_one() -> None:
     assert lists_of([7, None]) == [["7"], []]
 
 
+def test_text_that_spells_a_list_gives_its_values() -> None:
+    texts = ["['Drama', 'Comedy']", '["Drama","Comedy"]', "[3, 4]", "[]", " [a]", "a, b", None]
+    expected = [["Drama", "Comedy"], ["Drama", "Comedy"], ["3", "4"], [], ["a"], ["a", " b"], None]
+    assert lists_of(texts, separator=",") == expected
+    assert lists_of(["[a]|[b]"], separator="|") == [["[a]", "[b]"]]
+
+
 def test_hash_is_blake2b_little_endian() -> None:
     expected = int.from_bytes(blake2b("ü".encode(), digest_size=8).digest(), "little", signed=True)
     assert hash_tokens(pl.Series(["ü", None, "ü", "u"])).tolist()[:3] == [expected, 0, expected]
@@ -98,7 +114,7 @@ def test_hash_is_blake2b_little_endian() -> None:
 
 
 def writer(frame: pl.DataFrame, features: list[Feature], **settings: Any) -> Tokens:
-    given = {"buckets": {}, "squared": frozenset(), "max_length": 50, **settings}
+    given = {"buckets": {}, "squared": frozenset(), "max_length": 50, "meanings": {}, **settings}
     return Tokens(FeatureSchema(tuple(features)), frame.schema, **given)
 
 
@@ -156,3 +172,25 @@ def test_is_list() -> None:
 def test_cross_tokens_of_parts() -> None:
     parts = [pl.Series(["a", None]), pl.Series(["1", "2"])]
     assert cross_tokens(parts).to_list() == ["a\x1f1", None]
+
+
+def test_text_has_the_token_of_what_it_spells() -> None:
+    frame = pl.DataFrame({"x": ["True", "FALSE", "true", None], "n": ["3.0", "-4.00", "3.10", "v1.0"]})
+    columns = frame.select(respelled(pl.col("x"), "boolean"), respelled(pl.col("n"), "number"))
+    assert columns["x"].to_list() == ["true", "false", "true", None]
+    assert columns["n"].to_list() == ["3", "-4", "3.10", "v1.0"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [(["True", "FALSE", "", None], True), (["true", "maybe"], False), (["True "], False), (["1", "0"], False)],
+)
+def test_are_booleans(values: list[Any], expected: bool) -> None:
+    assert are_booleans(pl.Series(values)) is expected
+
+
+def test_only_columns_with_a_meaning_are_respelled() -> None:
+    frame = pl.DataFrame({"a": ["True"], "b": ["True"], "c": [True]})
+    tokens = writer(frame, categorical("a", "b", "c"), meanings={"a": "boolean", "c": "boolean"})
+    found = frame.select(tokens.of(one).alias(one.name) for one in categorical("a", "b", "c"))
+    assert found.row(0) == ("true", "True", "true")

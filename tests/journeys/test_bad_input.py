@@ -143,3 +143,53 @@ def test_an_interrupted_run_can_be_continued(program: Program, tmp_path: Path, n
 def test_wrong_usage_is_exit_code_two(program: Program) -> None:
     assert "--out" in program("fit", "x.csv", "--model", "fm", code=2).stderr
     assert "No such command" in program("trian", code=2).stderr
+
+
+def test_a_fit_on_bad_rows_can_be_tried_again(program: Program, tmp_path: Path) -> None:
+    arguments = (*FIT, *SMALL, "--out", "run", "--quiet")
+    program("fit", broken("label_two", tmp_path), *arguments, code=1)
+    assert not (tmp_path / "run").exists()
+    click_log(300).write_csv(tmp_path / "good.csv")
+    program("fit", "good.csv", *arguments)
+
+
+def test_a_finished_run_of_other_settings_is_not_returned(program: Program, clicks: Path) -> None:
+    words = ("--label", "click", "--user", "user_id", "--item", "item_id", "--out", "run", "--quiet")
+    program("fit", clicks, *words, "--model", "popularity")
+    said = program("fit", clicks, *words, "--model", "fm", "--resume", code=1).stderr
+    assert "model.name was 'popularity' when this run began and is 'fm' now" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("cuda:99", "device 'cuda:99' is not there"), ("tpu", "there is no device 'tpu'; name cpu, cuda or cuda:NUMBER")],
+)
+def test_a_device_that_is_not_there(
+    program: Program, run: Path, clicks: Path, tmp_path: Path, name: str, said: str
+) -> None:
+    commands = (
+        ("fit", clicks, *FIT, "--out", "new"),
+        ("plan", clicks, *FIT),
+        ("predict", run, clicks, "--out", "scores.csv"),
+        ("evaluate", run, clicks),
+        ("recommend", run),
+    )
+    for command in commands:
+        error = program(*command, "--device", name, code=1).stderr
+        assert error.count("\n") == 1 and said in error, error
+    assert {one.name for one in tmp_path.iterdir()} == {"clicks.parquet"}
+
+
+def test_places_where_nothing_can_be_written(program: Program, run: Path, clicks: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in ("file", "file/run"):
+        said = program("fit", clicks, *FIT, *SMALL, "--out", place, "--quiet", code=1).stderr
+        assert f"cannot make the folder {place}" in said and said.count("\n") == 1
+    said = program("predict", run, clicks, "--out", "file/scores.csv", code=1).stderr
+    assert said == "crossfield: file: File exists\n" or "Not a directory" in said
+
+
+def test_predictions_do_not_replace_the_rows(program: Program, run: Path, clicks: Path) -> None:
+    before = clicks.read_bytes()
+    said = program("predict", run, clicks, "--out", clicks, code=1).stderr
+    assert "would be lost" in said and clicks.read_bytes() == before

@@ -73,3 +73,48 @@ def test_schema_can_be_edited_as_a_file(program: Program, clicks: Path, tmp_path
     program("fit", clicks, "--schema", "schema.json", "--model", "fm", *SMALL, "--out", "run", "--quiet")
     used = json.loads((tmp_path / "run" / "encoder" / "encoder.json").read_text())
     assert "age" not in json.dumps(used["schema"]["features"])
+
+
+def test_the_schema_takes_the_flags_of_a_fit_and_a_fit_changes_the_schema(
+    program: Program, clicks: Path, tmp_path: Path
+) -> None:
+    roles = ("--label", "click", "--user", "user_id", "--item", "item_id", "--time", "ts")
+    words = ("--kind", "age=categorical", "--ignore", "genres", "--cross", "user_id,item_id")
+    said = json.loads(program("schema", clicks, *roles, *words, "--out", "schema.json", "--json").stdout)
+    assert (said["label"]["column"], said["user"], said["item"], said["time"]) == ("click", "user_id", "item_id", "ts")
+    kinds = {one["name"]: one["kind"] for one in said["features"]}
+    assert kinds["age"] == "categorical" and kinds["user_id x item_id"] == "cross" and "genres" in said["ignored"]
+    program("schema", clicks, "--label", "age>=40", "--out", "bare.json")
+    program("fit", clicks, "--schema", "bare.json", *roles, *words, "--model", "fm", *SMALL, "--out", "run", "--quiet")
+    used = json.loads((tmp_path / "run" / "encoder" / "encoder.json").read_text())["schema"]
+    for key in ("label", "user", "item", "time"):
+        assert used[key] == said[key], key
+    assert {one["name"]: one["kind"] for one in used["features"]} == kinds
+
+
+def test_a_semicolon_file_shows_its_schema(program: Program, tmp_path: Path) -> None:
+    click_log(200).write_csv(tmp_path / "clicks.txt", separator="~", include_header=False)
+    flags = ("--separator", "~", "--columns", "click,user_id,item_id,genres,age,ts", "--no-header")
+    shown = program("schema", "clicks.txt", *flags, "--label", "click", "--missing", "Drama").stdout
+    assert "label  click" in shown and "genres" in shown
+
+
+def test_booleans_mean_the_same_in_every_file(program: Program, tmp_path: Path) -> None:
+    log = click_log(600).with_columns(premium=pl.col("click").eq(1) ^ (pl.int_range(pl.len()) % 5 == 0))
+    log.write_parquet(tmp_path / "real.parquet")
+    log.with_columns(pl.col("premium").cast(pl.String).str.to_titlecase()).write_csv(tmp_path / "pandas.csv")
+    assert "True" in (tmp_path / "pandas.csv").read_text()
+    scores = {}
+    for trained in ("real.parquet", "pandas.csv"):
+        run = trained.partition(".")[0]
+        program("fit", trained, *FIT, *SMALL, "--out", run, "--quiet")
+        for file in ("real.parquet", "pandas.csv"):
+            said = program("predict", run, file, "--out", "scores.parquet")
+            assert "premium" not in said.stderr
+            scores[trained, file] = pl.read_parquet(tmp_path / "scores.parquet")["score"].to_list()
+        assert scores[trained, "real.parquet"] == scores[trained, "pandas.csv"]
+    assert scores["real.parquet", "real.parquet"] == scores["pandas.csv", "pandas.csv"]
+
+
+def test_the_version(program: Program) -> None:
+    assert program("--version").stdout.startswith("crossfield 0.")

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import polars as pl
 
-from crossfield.data.infer import check_roles, edit_schema, infer_schema, parse_label
-from crossfield.data.source import Layout, Tabular, open_source, reading
+from crossfield.data.infer import TEXT, check_roles, complete_schema, edit_schema, infer_schema, parse_label
+from crossfield.data.source import Layout, Source, Tabular, open_source, reading
 from crossfield.data.split import split_frame
+from crossfield.data.text import to_floats
 from crossfield.errors import DataError, SchemaError, nearest
 from crossfield.files import read_json
 from crossfield.schema import Feature, FeatureSchema, Kind
 
-_TEXT = (pl.String, pl.Categorical, pl.Enum)
 _PART_NAMES = {2: ("train", "test"), 3: ("train", "valid", "test")}
 
 
@@ -52,8 +52,8 @@ class Dataset:
     def require(self, *, labelled: bool) -> "Dataset":
         """Check that every column the schema needs is there and of the right family; gives rows ready to encode.
 
-        Only text in a column of numbers costs a look at the rows. Raises SchemaError naming a column that is gone or
-        of another family, DataError naming the row and the text in a column of numbers.
+        Only text in a column of numbers, or a column of another type, costs a look at the rows. Raises SchemaError
+        naming a column that is gone or of another family, DataError naming the row and the text in a column of numbers.
         """
         with reading(self.name):
             dtypes = self.frame.collect_schema()
@@ -66,10 +66,24 @@ class Dataset:
             if name not in dtypes:
                 raise SchemaError(f"{self.name} has no column {name!r}, which the schema needs{nearest(name, dtypes)}")
         features = [one for one in self.schema.features if one.kind is not Kind.CROSS]
-        for feature in features:
-            _check_family(self.name, feature, dtypes[feature.name])
-        numbers_as_text = [one.name for one in features if one.kind is Kind.DENSE and dtypes[one.name] in _TEXT]
-        return replace(self, frame=_to_numbers(self.frame, numbers_as_text, self.name))
+        misfits = [one for one in features if not _fits(one, dtypes[one.name])]
+        for feature in misfits:
+            self._check_blank(feature, dtypes[feature.name])
+        frame = self.frame.with_columns(pl.lit(None).alias(one.name) for one in misfits)
+        numbers_as_text = [one.name for one in features if one.kind is Kind.DENSE and dtypes[one.name] in TEXT]
+        return replace(self, frame=_to_numbers(frame, numbers_as_text, self.name))
+
+    def _check_blank(self, feature: Feature, dtype: pl.DataType) -> None:
+        """Raise SchemaError where a column of another family holds a value; pandas makes one without any floats."""
+        column = pl.col(feature.name)
+        has_value = column.is_not_null() & column.is_not_nan() if dtype.is_float() else column.is_not_null()
+        with reading(self.name):
+            is_blank = self.frame.filter(has_value).head(1).collect(engine="streaming").is_empty()
+        if not is_blank:
+            raise SchemaError(
+                f"{self.name}: column {feature.name!r} is {feature.kind} in the schema and holds {dtype} here; "
+                "give it the type it was trained with, or another kind"
+            )
 
     def describe(self) -> str:
         """A plain text table: what every column is and why, the roles, and what is left out."""
@@ -98,6 +112,7 @@ def load(
     kinds: Mapping[str, str] | None = None,
     separators: Mapping[str, str] | None = None,
     crosses: Sequence[Sequence[str]] = (),
+    embed_crosses: bool = False,
     schema: FeatureSchema | Path | None = None,
     layout: Layout = Layout(),
 ) -> Dataset:
@@ -108,9 +123,10 @@ def load(
     Raises DataError for data that cannot be read, SchemaError for a column that is not there.
     """
     roles = {"user": user, "item": item, "time": time, "weight": weight}
+    spoken_of = [label and re.split("[=<>]", label)[0].strip(), *roles.values(), *ignore, *(kinds or {})]
+    layout = replace(layout, known=tuple(filter(None, spoken_of)))
     if schema is None:
-        spoken_of = [label and re.split("[=<>]", label)[0].strip(), *roles.values(), *ignore, *(kinds or {})]
-        source = open_source(data, replace(layout, known=tuple(filter(None, spoken_of))))
+        source = open_source(data, layout)
         known = infer_schema(
             source,
             label=label,
@@ -120,40 +136,49 @@ def load(
             kinds=kinds,
             separators=separators,
             crosses=crosses,
+            embed_crosses=embed_crosses,
         )
         return Dataset(source.frame, known, source.name, source.files)
-    base = schema if isinstance(schema, FeatureSchema) else FeatureSchema.from_json(read_json(schema))
-    optional = () if base.label is None else (base.label.column,)
-    source = open_source(data, replace(layout, known=base.columns, optional=optional))
-    with reading(source.name):
-        dtypes = source.frame.collect_schema()
-    check_roles(roles, dtypes)
-    base = replace(
-        base,
-        label=parse_label(label, positive, dtypes) or base.label,
-        user=user or base.user,
-        item=item or base.item,
-        time=time or base.time,
-        weight=weight or base.weight,
+    stored = schema if isinstance(schema, FeatureSchema) else FeatureSchema.from_json(read_json(schema))
+    optional = () if stored.label is None else (stored.label.column,)
+    source = open_source(data, replace(layout, known=(*layout.known, *stored.columns), optional=optional))
+    given = {role: column for role, column in roles.items() if column is not None}
+    known = _with_roles(source, stored, label=label, positive=positive, roles=given)
+    known = edit_schema(
+        known, kinds=kinds, separators=separators, ignore=ignore, crosses=crosses, embed_crosses=embed_crosses
     )
-    known = edit_schema(base, kinds=kinds, ignore=ignore, separators=separators, crosses=crosses)
+    # The schema of a run is whole: what rows to predict seem to say does not change it.
+    if known != stored or stored is not schema:
+        known = complete_schema(source, known)
     return Dataset(source.frame, known, source.name, source.files)
 
 
-def _check_family(name: str, feature: Feature, dtype: pl.DataType) -> None:
-    """Raise SchemaError where a column cannot hold the values of its feature."""
-    is_list, is_text = isinstance(dtype, pl.List | pl.Array), dtype in _TEXT
+def _with_roles(
+    source: Source, schema: FeatureSchema, *, label: str | None, positive: str | float | None, roles: Mapping[str, str]
+) -> FeatureSchema:
+    """A schema with roles changed as given; ``positive`` alone speaks of the label column it has."""
+    with reading(source.name):
+        dtypes = source.frame.collect_schema()
+    check_roles(roles, dtypes)
+    if label is None and positive is not None and schema.label is not None:
+        label = schema.label.column
+    known = {role: roles.get(role, getattr(schema, role)) for role in ("user", "item", "time", "weight")}
+    changed = replace(schema, label=parse_label(label, positive, dtypes) or schema.label, **known)
+    kept = {*changed.role_columns.values(), *changed.columns}
+    free = {column: f"was the {role}" for role, column in schema.role_columns.items() if column not in kept}
+    return replace(changed, ignored={**schema.ignored, **free})
+
+
+def _fits(feature: Feature, dtype: pl.DataType) -> bool:
+    """Whether a column of this type can hold the values of its feature."""
+    is_list, is_text = isinstance(dtype, pl.List | pl.Array), dtype in TEXT
     fits = {
         Kind.DENSE: dtype.is_numeric() or dtype == pl.Boolean or is_text,
         Kind.CATEGORICAL: not (dtype.is_nested() or dtype in (pl.Binary, pl.Object)),
         Kind.MULTI: is_list or (is_text and feature.separator is not None),
     }
     fits[Kind.SEQUENCE] = fits[Kind.MULTI]
-    if not fits[feature.kind] and dtype != pl.Null:
-        raise SchemaError(
-            f"{name}: column {feature.name!r} is {feature.kind} in the schema and holds {dtype} here; "
-            "give it the type it was trained with, or another kind"
-        )
+    return fits[feature.kind] or dtype == pl.Null
 
 
 def _to_numbers(frame: pl.LazyFrame, columns: Sequence[str], name: str) -> pl.LazyFrame:
@@ -161,7 +186,7 @@ def _to_numbers(frame: pl.LazyFrame, columns: Sequence[str], name: str) -> pl.La
     for column in columns:
         text = pl.col(column).cast(pl.String).str.strip_chars()
         blank = text.is_null() | (text == "")
-        wrong = text.cast(pl.Float64, strict=False).is_null() & ~blank
+        wrong = to_floats(text).is_null() & ~blank
         with reading(name):
             found = frame.select(column).with_row_index("crossfield row").filter(wrong).head(1)
             for row, value in found.collect(engine="streaming").iter_rows():
@@ -169,7 +194,7 @@ def _to_numbers(frame: pl.LazyFrame, columns: Sequence[str], name: str) -> pl.La
                     f"{name}: column {column!r} is dense and holds {value!r} in row {row} (counted from 0); "
                     "correct it, name it as missing, or make the column categorical"
                 )
-        frame = frame.with_columns(text.cast(pl.Float64, strict=False).alias(column))
+        frame = frame.with_columns(to_floats(text).alias(column))
     return frame
 
 

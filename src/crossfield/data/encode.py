@@ -23,6 +23,7 @@ from crossfield.data.engines.polars import PolarsEngine
 from crossfield.data.fitting import Fit, Fitted, is_number, token_writer
 from crossfield.data.labels import read_labels, read_weights
 from crossfield.data.numeric import Buckets, Scale, number, refuse_infinite, refuse_text
+from crossfield.data.source import plain_value
 from crossfield.data.text import reading
 from crossfield.data.tokens import Tokens, canonical, cross_tokens, hash_tokens, is_list
 from crossfield.data.vocabulary import FIRST, MISSING, UNSEEN, Vocabulary
@@ -117,7 +118,7 @@ class Encoder:
         """
         _require(frame.columns, self.columns(labelled=labelled))
         refuse_text(frame, self._numbers, first_row)
-        tokens = token_writer(self.schema, self.config, dtypes=frame.schema, buckets=self.fitted.buckets)
+        tokens = self._tokens(frame.schema)
         ids = [self._vocabularies[one.name].ids(tokens.of(one)) for one in self._single]
         return Encoded(
             dense=self._dense(frame, first_row),
@@ -128,6 +129,10 @@ class Encoder:
             groups=self._groups(frame),
             rows=np.arange(first_row, first_row + len(frame), dtype=np.int64),
         )
+
+    def _tokens(self, dtypes: Mapping[str, pl.DataType]) -> Tokens:
+        buckets, meanings = self.fitted.buckets, self.fitted.meanings
+        return token_writer(self.schema, self.config, dtypes=dtypes, buckets=buckets, meanings=meanings)
 
     @property
     def _vocabularies(self) -> Mapping[str, Vocabulary]:
@@ -222,8 +227,8 @@ class Encoder:
         vocabulary, column = self._vocabulary(name), _series(name, values)
         if self.schema[name].kind is Kind.CROSS:
             raise SchemaError(f"{name!r} is a cross; encode whole rows instead")
-        tokens = token_writer(self.schema, self.config, dtypes={name: column.dtype}, buckets=self.fitted.buckets)
-        ids = column.to_frame().select(vocabulary.ids(tokens.of(self.schema[name]))).to_series()
+        token = self._tokens({name: column.dtype}).of(self.schema[name])
+        ids = column.to_frame().select(vocabulary.ids(token)).to_series()
         return ids.cast(pl.Int64).to_numpy(writable=True)
 
     def cross_ids(self, name: str, parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -251,9 +256,12 @@ class Encoder:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def _to_json(self) -> dict[str, Any]:
+        meanings = dict(self.fitted.meanings)
         return {
             "schema": self.schema.to_json(),
             "config": self.config.model_dump(mode="json"),
+            # Left out where there are none, so that the fingerprint of an encoder from before there were any holds.
+            **({"meanings": meanings} if meanings else {}),
             "num_rows": self.fitted.num_rows,
             "scales": [asdict(one) for one in self.fitted.scales],
             "gaps": list(self.fitted.gaps),
@@ -298,6 +306,7 @@ class Encoder:
             buckets={name: Buckets(tuple(one)) for name, one in content["buckets"].items()},
             vocabularies=vocabularies,
             notes=tuple(content["notes"]),
+            meanings=content.get("meanings", {}),
         )
         return cls(FeatureSchema.from_json(content["schema"]), EncoderConfig.of(content["config"]), fitted)
 
@@ -339,6 +348,7 @@ def _series(name: str, values: Sequence[Any] | pl.Series) -> pl.Series:
     """Python values as a column; numbers among texts become their canonical text."""
     if isinstance(values, pl.Series):
         return values.alias(name)
+    values = [plain_value(one) for one in values]
     if any(isinstance(one, str) for one in values):
         values = [one if one is None or isinstance(one, str | list | tuple) else _text(one) for one in values]
     try:

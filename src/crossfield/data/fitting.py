@@ -1,7 +1,7 @@
 """What the encoder learns from the training rows: buckets, scales, vocabularies, and notes on what it did."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -18,13 +18,14 @@ from crossfield.data.numeric import (
     refuse_infinite,
     refuse_text,
 )
-from crossfield.data.tokens import Tokens, is_list
+from crossfield.data.tokens import TEXT, Meaning, Tokens, are_booleans, is_list
 from crossfield.data.vocabulary import MISSING, Vocabulary, hash_ids
 from crossfield.errors import DataError
 from crossfield.schema import Feature, FeatureSchema, Kind
 
 MOMENT_ROWS = 131_072
 """Rows per step of the moments; fixed, because the rounding of a mean depends on it."""
+_FIRST_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Fitted:
     buckets: Mapping[str, Buckets]
     vocabularies: Mapping[str, Vocabulary]
     notes: tuple[str, ...]
+    meanings: Mapping[str, Meaning] = field(default_factory=dict)
+    """Columns of ids that held booleans or numbers: their text is read as such."""
 
 
 class Fit:
@@ -55,7 +58,8 @@ class Fit:
             raise DataError("there are no training rows")
         scales, missing = self._scales(num_rows)
         buckets = {one.name: self._buckets(one) for one in self._schema.features if self._is("buckets", one)}
-        tokens = token_writer(self._schema, self._config, dtypes=self._dtypes, buckets=buckets)
+        meanings = self._meanings()
+        tokens = token_writer(self._schema, self._config, dtypes=self._dtypes, buckets=buckets, meanings=meanings)
         notes = [_dense_note(scale, count, num_rows) for scale, count in zip(scales, missing, strict=True) if count]
         vocabularies = {}
         for one in self._schema.features:
@@ -65,7 +69,22 @@ class Fit:
         sizes = [f"{name} {len(one.tokens):,}" for name, one in vocabularies.items()]
         notes += [f"ids: {', '.join(sizes)}"] if sizes else []
         gaps = tuple(scale.name for scale, count in zip(scales, missing, strict=True) if count)
-        return Fitted(num_rows, scales, gaps, buckets, vocabularies, tuple(notes))
+        return Fitted(num_rows, scales, gaps, buckets, vocabularies, tuple(notes), meanings)
+
+    def _meanings(self) -> dict[str, Meaning]:
+        names = [one.name for one in self._schema.features if one.kind is Kind.CATEGORICAL and self._is("none", one)]
+        booleans = self._spelled_booleans([name for name in names if self._dtypes[name] in TEXT])
+        booleans += [name for name in names if self._dtypes[name] == pl.Boolean]
+        numbers = [name for name in names if self._dtypes[name].is_numeric()]
+        return {**dict.fromkeys(booleans, "boolean"), **dict.fromkeys(numbers, "number")}
+
+    def _spelled_booleans(self, names: list[str]) -> list[str]:
+        """The columns of text whose every value spells true or false; most others show it in their first rows."""
+        head = self._engine.batches(self._frame.select(names).head(_FIRST_ROWS), _FIRST_ROWS) if names else ()
+        for rows in head:
+            names = [name for name in names if are_booleans(rows[name])]
+        counts = {name: self._engine.counts(self._frame.select(name), lambda rows: rows) for name in names}
+        return [name for name, one in counts.items() if are_booleans(one["value"])]
 
     def _is(self, transform: str, feature: Feature) -> bool:
         return self._rules[feature.name].transform == transform
@@ -132,12 +151,17 @@ def is_dense(feature: Feature, rule: Rule) -> bool:
 
 
 def token_writer(
-    schema: FeatureSchema, config: EncoderConfig, *, dtypes: Mapping[str, pl.DataType], buckets: Mapping[str, Buckets]
+    schema: FeatureSchema,
+    config: EncoderConfig,
+    *,
+    dtypes: Mapping[str, pl.DataType],
+    buckets: Mapping[str, Buckets],
+    meanings: Mapping[str, Meaning],
 ) -> Tokens:
     """What writes the tokens of a frame whose columns have the given types."""
     categorical = [one for one in schema.features if one.kind is Kind.CATEGORICAL]
     squared = frozenset(one.name for one in categorical if config.rule(one).transform == "squared_log")
-    return Tokens(schema, dtypes, buckets, squared, config.max_length)
+    return Tokens(schema, dtypes, buckets, squared, config.max_length, meanings)
 
 
 def _dense_note(scale: Scale, missing: int, num_rows: int) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from crossfield.data.text import NUMBER
+from crossfield.data.text import BOOLEAN, LIST, NUMBER
 from crossfield.schema import Kind
 
 MIN_ROWS = 50
@@ -63,13 +63,17 @@ def guess(column: pl.Series, *, whole: bool) -> Guess:
 
 def _guess_list(values: pl.Series) -> Guess:
     parts = values.explode().drop_nulls()
-    history = ", named like a history" if _words(values.name) & _HISTORY_WORDS else ""
-    kind = Kind.SEQUENCE if history else Kind.MULTI
+    kind = _several(values.name)
+    history = ", named like a history" if kind is Kind.SEQUENCE else ""
     if parts.is_empty():
         return Guess(None, "empty lists only")
     if parts.dtype.is_nested() or (parts.dtype.is_float() and not _is_whole(parts)):
         return Guess(None, f"lists of {parts.dtype} values: no kind fits")
     return Guess(kind, f"list of {'integers' if parts.dtype.is_numeric() else 'strings'}{history}")
+
+
+def _several(name: str) -> Kind:
+    return Kind.SEQUENCE if _words(name) & _HISTORY_WORDS else Kind.MULTI
 
 
 def _guess_number(values: pl.Series, distinct: str) -> Guess:
@@ -141,14 +145,17 @@ def _is_time(name: str, numbers: np.ndarray) -> bool:
 def _guess_text(values: pl.Series, distinct: str) -> Guess:
     texts = values.cast(pl.String)
     num_distinct = texts.n_unique()
+    if texts.str.contains(BOOLEAN).all():
+        return Guess(Kind.CATEGORICAL, "true or false")
     if texts.str.contains(_ISO_TIME).all():
         return Guess(None, "a date or time as text: name it as the time, or give it a kind")
     if texts.str.contains(NUMBER).all() and texts.str.contains(".", literal=True).any() and not _is_id(values.name):
         return Guess(Kind.DENSE, "decimal number written as text")
+    if texts.str.contains(LIST).all():
+        return Guess(_several(values.name), "lists written as text", ",")
     if separator := find_separator(texts):
-        kind = Kind.SEQUENCE if _words(values.name) & _HISTORY_WORDS else Kind.MULTI
         share = _share(texts.str.contains(separator, literal=True))
-        return Guess(kind, f"split at {separator!r} in {share:.0%} of rows", separator)
+        return Guess(_several(values.name), f"split at {separator!r} in {share:.0%} of rows", separator)
     if len(texts) >= MIN_ROWS and num_distinct == len(texts):
         return Guess(None, "different in every row", is_unique=True)
     is_long = texts.str.count_matches(" ", literal=True) >= 5

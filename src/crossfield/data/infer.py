@@ -16,6 +16,7 @@ HEAD_ROWS = 10_000
 STRIDED_ROWS = 40_000
 """The sample: the first rows, and this many spread evenly over all of them."""
 SEVERAL = (Kind.MULTI, Kind.SEQUENCE)
+TEXT = (pl.String, pl.Categorical, pl.Enum)
 _ROW = "crossfield row"
 _CONDITION = r"^(.+?)\s*(==|>=|<=|>|<)\s*(.+)$"
 _YES, _NO = frozenset({"true", "yes"}), frozenset({"false", "no"})
@@ -34,6 +35,7 @@ def infer_schema(
     kinds: Mapping[str, str] | None = None,
     separators: Mapping[str, str] | None = None,
     crosses: Sequence[Sequence[str]] = (),
+    embed_crosses: bool = False,
 ) -> FeatureSchema:
     """The schema of a source's columns: roles and kinds as given, the rest guessed from a sample of the rows.
 
@@ -60,15 +62,15 @@ def infer_schema(
     if not features:
         raise SchemaError(f"{source.name} has no column to learn from{_why_none(ignored)}; give one a kind")
     schema = FeatureSchema(
-        features=_with_separators(source, features, dtypes),
-        label=_with_yes(source, parsed, dtypes),
+        features=tuple(features),
+        label=parsed,
         user=user,
         item=item,
         time=time,
         weight=weight,
         ignored={**dict.fromkeys(ignore, "given"), **ignored},
     )
-    return edit_schema(schema, crosses=crosses)
+    return complete_schema(source, edit_schema(schema, crosses=crosses, embed_crosses=embed_crosses))
 
 
 def edit_schema(
@@ -78,6 +80,7 @@ def edit_schema(
     separators: Mapping[str, str] | None = None,
     ignore: Sequence[str] = (),
     crosses: Sequence[Sequence[str]] = (),
+    embed_crosses: bool = False,
 ) -> FeatureSchema:
     """A schema with other kinds (an ignored column comes back), with columns left out, or with crosses added.
 
@@ -87,7 +90,7 @@ def edit_schema(
     roles = schema.role_columns
     features = {one.name: one for one in schema.features if one.name not in _no_features(roles)}
     ignored = dict(schema.ignored)
-    known = [*features, *ignored, *roles.values()]
+    known = list(dict.fromkeys([*features, *ignored, *roles.values()]))
     check_roles(roles, known, ignore=ignore)
     for name, one in _state_features(roles, kinds or {}, separators or {}, known).items():
         before = features.get(name, one)
@@ -99,9 +102,20 @@ def edit_schema(
         ignored[name] = "given"
     for of in crosses:
         cross = _cross(of)
-        features[cross.name] = cross
+        features[cross.name] = replace(cross, embed=embed_crosses)
     _check_parts(features, ignored)
     return replace(schema, features=tuple(features.values()), ignored=ignored)
+
+
+def complete_schema(source: Source, schema: FeatureSchema) -> FeatureSchema:
+    """A schema with what only the rows tell: what separates several values, and which text of a label means yes.
+
+    Raises SchemaError where nothing seems to separate them.
+    """
+    with reading(source.name):
+        dtypes = source.frame.collect_schema()
+    features = _with_separators(source, schema.features, dtypes)
+    return replace(schema, features=features, label=_with_yes(source, schema.label, dtypes))
 
 
 def _why_none(ignored: Mapping[str, str]) -> str:
@@ -165,7 +179,8 @@ def _comparable(column: str, value: str | float, dtype: pl.DataType) -> str | fl
     if dtype.is_numeric():
         return _to_number(column, value)
     if isinstance(value, bool) or dtype == pl.Boolean:
-        return str(value).lower()
+        text = str(value).lower()
+        return {"1": "true", "1.0": "true", "0": "false", "0.0": "false"}.get(text, text)
     return f"{value:.15g}" if isinstance(value, int | float) else value
 
 
@@ -254,9 +269,7 @@ def _with_separators(
     Raises SchemaError where nothing does.
     """
     names = [
-        one.name
-        for one in features
-        if one.kind in SEVERAL and one.separator is None and dtypes[one.name] in (pl.String, pl.Categorical, pl.Enum)
+        one.name for one in features if one.kind in SEVERAL and one.separator is None and dtypes.get(one.name) in TEXT
     ]
     if not names:
         return tuple(features)
@@ -270,7 +283,7 @@ def _with_separators(
 
 def _with_yes(source: Source, label: Label | None, dtypes: Mapping[str, pl.DataType]) -> Label | None:
     """A label that holds True and False, or yes and no, as text means the obvious."""
-    if label is None or label.value is not None or dtypes[label.column] != pl.String:
+    if label is None or label.value is not None or dtypes.get(label.column) != pl.String:
         return label
     values: list[Any] = take_sample(source, [label.column])[0].to_series().drop_nulls().unique().to_list()
     yes = [value for value in values if value.lower() in _YES]

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from crossfield.data.numeric import number
-from crossfield.data.tokens import canonical
+from crossfield.data.tokens import are_booleans, canonical
 from crossfield.errors import DataError
 from crossfield.schema import Label
 
@@ -32,10 +32,13 @@ def read_labels(frame: pl.DataFrame, label: Label, first_row: int) -> np.ndarray
 def _positive(label: Label, dtype: pl.DataType) -> pl.Expr:
     column = pl.col(label.column)
     if label.value is None:
-        return canonical(column, dtype).replace_strict(_BINARY, default=None, return_dtype=pl.Float32)
+        text = canonical(column, dtype).str.to_lowercase()
+        return text.replace_strict(_BINARY, default=None, return_dtype=pl.Float32)
     if label.operator == "==":
         value = pl.Series([label.value])
-        return canonical(column, dtype) == canonical(pl.lit(value), value.dtype).first()
+        found, wanted = canonical(column, dtype), canonical(pl.lit(value), value.dtype).first()
+        # A CSV file holds True where Parquet holds a boolean, whose token is true.
+        return found.str.to_lowercase() == wanted.str.to_lowercase() if are_booleans(value) else found == wanted
     values, bound = number(label.column, dtype), float(label.value)
     return {">=": values >= bound, ">": values > bound, "<=": values <= bound, "<": values < bound}[label.operator]
 

@@ -8,24 +8,21 @@ from typing import Any, Literal, Self
 import numpy as np
 import polars as pl
 
+from crossfield.data.text import to_floats
 from crossfield.errors import DataError, SchemaError
 
 Transform = Literal["standardize", "log1p", "squared_log", "quantile", "buckets", "none"]
 
 
 def number(name: str, dtype: pl.DataType) -> pl.Expr:
-    """A column as float64; null where there is no value (null, NaN, empty text) or where text is no number.
+    """A column as float64; null where there is no value (null, NaN, empty text) or where text spells no number.
 
     Raises SchemaError where the column's type holds no numbers.
     """
     if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null) or _is_text(dtype)):
         raise SchemaError(f"column {name!r} of type {dtype} holds no numbers; give it another kind, or ignore it")
     column = pl.col(name)
-    if _is_text(dtype):
-        floats = column.cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
-    else:
-        floats = column.cast(pl.Float64)
-    return floats.fill_nan(None)
+    return (to_floats(column) if _is_text(dtype) else column.cast(pl.Float64)).fill_nan(None)
 
 
 def _is_text(dtype: pl.DataType) -> bool:

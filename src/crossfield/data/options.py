@@ -19,7 +19,7 @@ class DataConfig(Config):
     """File to validate on; without it a part of the training data is split off."""
     label: str | None = None
     """Label column, or a condition on one such as rating>=4; without it every row is a positive."""
-    positive: str | float | None = None
+    positive: str | bool | float | None = None
     """The label value that means yes, for labels that are not 0 and 1."""
     user: str | None = None
     """Column that names the user."""
@@ -75,5 +75,6 @@ class DataConfig(Config):
             "kinds",
             "separators",
             "crosses",
+            "embed_crosses",
         )
         return {name: getattr(self, name) for name in names}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -27,6 +28,11 @@ Tabular: TypeAlias = "str | Path | pl.DataFrame | pl.LazyFrame | pa.Table | pd.D
 
 _MAGIC = {b"PAR1": "parquet", b"ARRO": "arrow"}
 _COMPRESSED = frozenset({".gz", ".zst"})
+_FOREIGN = (
+    *(".json", ".jsonl", ".ndjson", ".xml", ".html", ".yaml", ".toml", ".xlsx", ".xls", ".ods", ".zip"),
+    *(".pkl", ".pickle", ".npy", ".npz", ".h5", ".hdf5", ".orc", ".avro", ".db", ".sqlite"),
+)
+"""Endings that promise something else than a table of text."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,8 @@ def _kind_of(path: Path) -> str:
         magic = file.read(4)
     if magic in _MAGIC:
         return _MAGIC[magic]
+    if _extension(path) in _FOREIGN or magic.startswith((b'{"', b"[{")):
+        raise DataError(f"{path}: unsupported format; give CSV, TSV, Parquet, Arrow or libsvm")
     return "libsvm" if is_libsvm(path) else "text"
 
 
@@ -139,8 +147,19 @@ def _from_pandas(data: Any) -> pl.DataFrame:
 
 
 def _from_rows(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    plain = [{key: list(value) if isinstance(value, set) else value for key, value in row.items()} for row in rows]
+    plain = [{key: plain_value(value) for key, value in row.items()} for row in rows]
     return _converted("rows", pl.DataFrame, plain, infer_schema_length=None, strict=False)
+
+
+def plain_value(value: Any) -> Any:
+    """A value of a dict row as Polars takes it: None for what other libraries put where there is none, lists for sets.
+
+    Pandas' ``to_dict("records")`` gives NaN in columns of any type, and NaT and NA.
+    """
+    if isinstance(value, list | tuple | set):
+        return [plain_value(one) for one in value]
+    is_nan = isinstance(value, float | np.floating) and value != value
+    return None if is_nan or type(value).__name__ in ("NaTType", "NAType") else value
 
 
 def _converted(name: str, convert: Any, data: Any, **options: Any) -> pl.DataFrame:

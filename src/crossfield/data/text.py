@@ -8,11 +8,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pyarrow as pa
 
 from crossfield.errors import DataError
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 HEAD_BYTES = 1 << 20
 """How much of a file is looked at to find out how it is written."""
@@ -23,9 +27,14 @@ INTEGER = r"^(?:0|-?[1-9]\d{0,17})$"
 # Digits with a bare exponent ("68e01234") are far more often hexadecimal than a number somebody wrote.
 _DIGITS = r"(?:0|[1-9]\d{0,14})"
 NUMBER = rf"^(?:-?(?:{_DIGITS}(?:\.\d*)?|\.\d+)(?:[eE][+-]\d+)?|-?{_DIGITS}\.\d*[eE]\d+|(?i:nan|-?inf))$"
+BOOLEAN = r"^(?i:true|false)$"
+LIST = r"^\s*\[.*\]\s*$"
+"""A list as Python and JSON write it: what pandas makes of lists in a CSV file."""
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _SEPARATORS = (",", "\t", ";", "|", "::")
 _NOT_UTF8 = "not UTF-8 text; convert the file, for example with: iconv -f latin1 -t utf-8"
+_POLARS_ADVICE = r", (?:consider passing|hint:)[^.]*"
+"""How to call Polars otherwise, which is no help to somebody who does not call it."""
 _EXTENSION_SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 
 
@@ -68,11 +77,17 @@ def reading(name: str) -> Iterator[None]:
         yield
     except pl.exceptions.PolarsError as error:
         reason = str(error).strip().split("\n")[0]
-        if "utf" in reason.lower():
-            reason = _NOT_UTF8
+        reason = _NOT_UTF8 if "utf" in reason.lower() else re.sub(_POLARS_ADVICE, "", reason)
         raise DataError(f"{name} cannot be read: {reason}") from None
     except OSError as error:
         raise DataError(f"{name} cannot be read: {error}") from None
+
+
+def to_floats(text: pl.Expr) -> pl.Expr:
+    """The numbers that text spells, float64: true is 1 and false 0, as in a column of booleans; null for other text."""
+    trimmed = text.cast(pl.String).str.strip_chars()
+    truth = (trimmed.str.to_lowercase() == "true").cast(pl.Float64)
+    return pl.when(trimmed.str.contains(BOOLEAN)).then(truth).otherwise(trimmed.cast(pl.Float64, strict=False))
 
 
 def open_text(path: Path) -> pa.NativeFile:
@@ -161,7 +176,7 @@ def _records(text: str, separator: str, quoted: bool) -> list[list[str]]:
     return records or [[text[:80]]]
 
 
-def _parse(lines: Iterable[str], separator: str, quoted: bool) -> Iterator[list[str]]:
+def _parse(lines: Iterable[str], separator: str, quoted: bool) -> "Reader":
     return csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
 
 
@@ -292,7 +307,7 @@ def _split_lines(files: Sequence[Path], form: Form) -> pl.LazyFrame:
     with reading(str(files[0])):
         too_long = lines.filter(num_cells > len(form.names)).head(1).collect(engine="streaming")
     if len(too_long):
-        raise _too_long(files[0], too_long.item().split(form.separator), form)
+        _check_widths(files, form)
     cells = pl.col("line").str.splitn(form.separator, len(form.names)).struct.rename_fields(list(form.names))
     return lines.select(cells.alias("cells")).unnest("cells").with_columns(pl.all().replace("", None))
 
@@ -335,8 +350,7 @@ def _look_through(frame: pl.LazyFrame, candidates: list[str], files: Sequence[Pa
         with reading(str(files[0]) if len(files) == 1 else f"one of {files[0]} to {files[-1]}"):
             return frame.select(tests).collect(engine="streaming").row(0, named=True)
     except DataError:
-        if len(form.separator) == 1:
-            _check_widths(files, form)
+        _check_widths(files, form)
         raise
 
 
@@ -345,16 +359,23 @@ def _check_widths(files: Sequence[Path], form: Form) -> None:
     for path in files:
         lines = io.TextIOWrapper(open_text(path), "utf-8", "replace", newline="")
         with lines, suppress(csv.Error, OSError):
-            for cells in _parse(lines, form.separator, form.quoted):
+            for number, cells in _numbered(lines, form):
                 if len(cells) > len(form.names):
-                    raise _too_long(path, cells, form)
+                    raise DataError(
+                        f"{path}, line {number}: a row has {len(cells)} cells instead of {len(form.names)}: "
+                        f"{form.separator.join(cells)[:80]!r}; put quotes around cells that hold the separator"
+                    )
 
 
-def _too_long(path: Path, cells: list[str], form: Form) -> DataError:
-    return DataError(
-        f"{path}: a row has {len(cells)} cells instead of {len(form.names)}: {form.separator.join(cells)[:80]!r}; "
-        "put quotes around cells that hold the separator"
-    )
+def _numbered(lines: Iterable[str], form: Form) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row, and the number of the line it ends on, from 1."""
+    if len(form.separator) > 1:
+        for number, line in enumerate(lines, start=1):
+            yield number, line.rstrip("\r\n").split(form.separator)
+        return
+    reader = _parse(lines, form.separator, form.quoted)
+    for cells in reader:
+        yield reader.line_num, cells
 
 
 def _has_blank_lines(files: Sequence[Path]) -> bool:

@@ -4,16 +4,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from crossfield.data.numeric import Buckets, number, squared_log
+from crossfield.data.text import BOOLEAN, LIST
 from crossfield.errors import SchemaError
 from crossfield.schema import Feature, FeatureSchema, Kind
 
 AND = "\x1f"
 """Stands between the tokens of a cross: the ASCII unit separator, which text does not hold."""
+TEXT = (pl.String, pl.Categorical, pl.Enum)
+
+Meaning = Literal["boolean", "number"]
+"""What a column of ids held in training, where text can spell the same value in several ways."""
 
 
 def canonical(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -29,7 +35,7 @@ def canonical(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         return _time_text(values, dtype)
     if dtype.is_integer() or dtype in (pl.Boolean, pl.Date, pl.Time):
         return values.cast(pl.String)
-    if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+    if dtype in (*TEXT, pl.Null):
         text = values.cast(pl.String)
         return pl.when(text != "").then(text)
     raise SchemaError(f"values of type {dtype} cannot be a category; give it another kind, or ignore it")
@@ -49,8 +55,22 @@ def _time_text(values: pl.Expr, dtype: pl.Datetime) -> pl.Expr:
     return values.dt.convert_time_zone("UTC").dt.to_string("%Y-%m-%dT%H:%M:%S%.fZ")
 
 
+def respelled(text: pl.Expr, meaning: Meaning) -> pl.Expr:
+    """Text with the token of the value that it spells: TRUE is ``true``, 3.0 is ``3``; other text stays as it is."""
+    return text.str.to_lowercase() if meaning == "boolean" else text.str.replace(r"^(-?\d+)\.0+$", "$1")
+
+
+def are_booleans(column: pl.Series) -> bool:
+    """Whether every value of a column of text spells true or false; missing ones don't count."""
+    text = column.cast(pl.String)
+    return bool(text.filter(text != "").str.contains(BOOLEAN).all())
+
+
 def canonical_lists(values: pl.Expr, dtype: pl.DataType, separator: str | None) -> pl.Expr:
-    """The canonical texts of each row's values, as lists; values that are missing inside a list are left out."""
+    """The canonical texts of each row's values, as lists; values that are missing inside a list are left out.
+
+    Text such as ``['a', 'b']`` gives the values of the list it spells.
+    """
     if isinstance(dtype, pl.Array | pl.List):
         lists = values.arr.to_list() if isinstance(dtype, pl.Array) else values
         inner = dtype.inner() if isinstance(dtype.inner, type) else dtype.inner
@@ -58,7 +78,11 @@ def canonical_lists(values: pl.Expr, dtype: pl.DataType, separator: str | None) 
     text = canonical(values, dtype)
     if separator is None:
         return pl.concat_list([text]).list.drop_nulls()
-    return text.str.split(separator).list.eval(pl.element().filter(pl.element() != ""))
+    parts = text.str.split(separator)
+    if separator == ",":
+        inside = text.str.strip_chars("[] \t").str.split(",").list.eval(pl.element().str.strip_chars(" \t'\""))
+        parts = pl.when(text.str.contains(LIST)).then(inside).otherwise(parts)
+    return parts.list.eval(pl.element().filter(pl.element() != ""))
 
 
 def hash_tokens(tokens: pl.Series) -> np.ndarray:
@@ -83,6 +107,8 @@ class Tokens:
     squared: frozenset[str]
     """Categorical features that are numbers, taken as their squared logarithm."""
     max_length: int
+    meanings: Mapping[str, Meaning]
+    """Columns of ids whose text is read as booleans or numbers."""
 
     def of(self, feature: Feature) -> pl.Expr:
         """The token of each row of a single-valued feature; of a cross, the tokens of its parts; null is missing."""
@@ -95,7 +121,8 @@ class Tokens:
         if name in self.squared:
             return canonical(squared_log(number(name, dtype)), pl.Float64())
         with _naming(name):
-            return canonical(pl.col(name), dtype)
+            token = canonical(pl.col(name), dtype)
+        return respelled(token, self.meanings[name]) if name in self.meanings and dtype in TEXT else token
 
     def lists(self, feature: Feature) -> pl.Expr:
         """The tokens of each row of a multi-valued feature, the last ``max_length`` of them."""
