@@ -79,7 +79,7 @@ def trainer(model: DHEN, batch: Batch) -> Callable[[], None]:
     def train() -> None:
         assert batch.labels is not None
         optimizers.zero_grad()
-        bce(model(batch), batch.labels).backward()  # type: ignore[no-untyped-call]
+        bce(model(batch), batch.labels).backward()  # type: ignore[no-untyped-call]  # torch does not type it
         optimizers.step()
 
     return train

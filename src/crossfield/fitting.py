@@ -29,6 +29,7 @@ from crossfield.models import CATALOGUE
 from crossfield.models.base import Interactions, Model, Solved
 from crossfield.progress import Report
 from crossfield.recipe import Recipe
+from crossfield.schema import FeatureSchema
 from crossfield.train import FREE_ON_RESUME, Trainer, TrainResult
 
 Listener = Callable[[Report], None]
@@ -259,22 +260,33 @@ def interactions(store: Store) -> Interactions:
 
 def _trainer(recipe: Recipe, model: Model, prepared: Prepared, *, work: Path, listener: Listener) -> Trainer:
     config, implicit = recipe.train, prepared.encoder.schema.label is None
-    sampler = None
-    if implicit and prepared.entities is not None:
-        per_positive = config.negatives or (1 if config.objective == "bpr" else NEGATIVES_PER_POSITIVE)
-        sampler = NegativeSampler(
-            prepared.entities, per_positive=per_positive, kind=config.negative_sampling, seed=config.seed
-        )
     evaluate = ranking_monitor(prepared, config.seed) if implicit else click_monitor(prepared.valid)
     return Trainer(
         model,
         Reader(prepared.train, batch_size=config.batch_size, seed=config.seed),
         config,
         evaluate=evaluate,
-        negatives=sampler,
+        negatives=sampler_of(recipe, prepared),
         folder=work / "checkpoints",
         on_report=listener,
         unseen_rate=recipe.encoder.unseen_rate,
+    )
+
+
+def num_negatives(recipe: Recipe, schema: FeatureSchema) -> int:
+    """Negatives that training draws for each row: none where the rows have labels."""
+    if schema.label is not None:
+        return 0
+    return recipe.train.negatives or (1 if recipe.train.objective == "bpr" else NEGATIVES_PER_POSITIVE)
+
+
+def sampler_of(recipe: Recipe, prepared: Prepared) -> NegativeSampler | None:
+    """Who draws these negatives; None where none are drawn."""
+    per_positive, config = num_negatives(recipe, prepared.encoder.schema), recipe.train
+    if not per_positive or prepared.entities is None:
+        return None
+    return NegativeSampler(
+        prepared.entities, per_positive=per_positive, kind=config.negative_sampling, seed=config.seed
     )
 
 

@@ -13,12 +13,12 @@ import torch
 from crossfield.acceleration import choose_bf16, choose_means, has_fast_bf16
 from crossfield.data.dataset import Dataset
 from crossfield.data.encode import Encoder
-from crossfield.fitting import check_trainable, prepare
+from crossfield.fitting import check_trainable, num_negatives, prepare
 from crossfield.footprint import Footprint, measure, optimizer_bytes, outline
 from crossfield.memory import available_memory
 from crossfield.models.base import Model, Solved
 from crossfield.optim import OptimConfig
-from crossfield.probe import Probe, num_negatives, run_probe
+from crossfield.probe import Probe, run_probe
 from crossfield.recipe import Recipe
 from crossfield.savings import Saving, is_hashed, savings
 from crossfield.schema import Field, ModelSchema

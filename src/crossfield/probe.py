@@ -11,15 +11,20 @@ from torch import Tensor, nn
 
 from crossfield.acceleration import choose_means, settled
 from crossfield.batch import Batch
-from crossfield.data.negatives import NegativeSampler
 from crossfield.data.store import Reader, write_store
-from crossfield.fitting import MONITOR_NEGATIVES, NEGATIVES_PER_POSITIVE, Prepared, click_monitor, ranking_monitor
+from crossfield.fitting import (
+    MONITOR_NEGATIVES,
+    Prepared,
+    click_monitor,
+    num_negatives,
+    ranking_monitor,
+    sampler_of,
+)
 from crossfield.memory import peak_memory
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Model
 from crossfield.objectives import Objective, choose_objective
 from crossfield.recipe import Recipe
-from crossfield.schema import FeatureSchema
 from crossfield.train import Trainer
 
 PROBE_SECONDS = 60.0
@@ -53,13 +58,6 @@ class Probe:
     bf16: bool
     peak: int
     """The most bytes this process has had in memory: the program, reading, encoding, and the steps."""
-
-
-def num_negatives(recipe: Recipe, schema: FeatureSchema) -> int:
-    """Negatives that training draws for each row: none where the rows have labels."""
-    if schema.label is not None:
-        return 0
-    return recipe.train.negatives or (1 if recipe.train.objective == "bpr" else NEGATIVES_PER_POSITIVE)
 
 
 def run_probe(
@@ -126,7 +124,7 @@ def time_steps(recipe: Recipe, model: Model, prepared: Prepared, *, steps: int) 
     """
     # Epochs without end, as far as the trainer knows: the stopwatch ends them.
     config = recipe.train.override({"epochs": steps + 2, "compile": "off"})
-    negatives = _sampler(recipe, prepared)
+    negatives = sampler_of(recipe, prepared)
     stopwatch = _Stopwatch(*choose_objective(model, config.objective, negatives), steps=steps)
     trainer = Trainer(
         model,
@@ -139,15 +137,6 @@ def time_steps(recipe: Recipe, model: Model, prepared: Prepared, *, steps: int) 
     with suppress(_EnoughError):
         trainer.fit()
     return stopwatch.timed(examples_per_row=1 + num_negatives(recipe, prepared.encoder.schema))
-
-
-def _sampler(recipe: Recipe, prepared: Prepared) -> NegativeSampler | None:
-    per_positive, config = num_negatives(recipe, prepared.encoder.schema), recipe.train
-    if not per_positive or prepared.entities is None:
-        return None
-    return NegativeSampler(
-        prepared.entities, per_positive=per_positive, kind=config.negative_sampling, seed=config.seed
-    )
 
 
 def _evaluation_seconds(recipe: Recipe, model: Model, prepared: Prepared, *, work: Path, speed: float) -> float | None:

@@ -25,7 +25,7 @@ def test_items_are_made_while_the_caller_is_busy_and_not_many() -> None:
     assert next(ahead) == 0
     time.sleep(0.3)
     assert made == [0, 1, 2, 3], "two lie ready and one waits to be put there"
-    ahead.close()  # type: ignore[attr-defined]
+    ahead.close()
 
 
 def test_an_error_comes_where_its_item_would_have_come() -> None:

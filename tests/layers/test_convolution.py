@@ -10,9 +10,10 @@ from crossfield.layers.convolution import FieldConvolution
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 def test_equals_the_sum_over_each_neighbourhood(kernel_size: int) -> None:
     layer = FieldConvolution(2, kernel_size).double()
-    torch.nn.init.normal_(layer.convolution.bias)  # type: ignore[arg-type]
+    assert layer.convolution.bias is not None
+    torch.nn.init.normal_(layer.convolution.bias)
     vectors = torch.randn(3, 4, 5, dtype=torch.float64)
-    kernels, biases = layer.convolution.weight[:, 0].tolist(), layer.convolution.bias.tolist()  # type: ignore[union-attr]
+    kernels, biases = layer.convolution.weight[:, 0].tolist(), layer.convolution.bias.tolist()
     reach = range(kernel_size)
 
     def around(x: list[list[float]], i: int, f: int) -> float:

@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from scipy.optimize import least_squares  # type: ignore[import-untyped]
+from scipy.optimize import least_squares  # type: ignore[import-untyped]  # scipy has no types
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 

@@ -1,6 +1,6 @@
 """Work ahead: a thread makes the next items while the caller is busy with this one."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
@@ -11,7 +11,7 @@ _PATIENCE = 0.1
 """Seconds after which a thread that cannot go on looks whether anybody still waits for it."""
 
 
-def prefetched(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
+def prefetched(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
     """The same items in the same order, up to ``depth`` of them made beforehand by a thread.
 
     An error in making them is raised where its item would have come. The thread ends with the iterator, also where

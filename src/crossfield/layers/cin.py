@@ -43,7 +43,7 @@ class _Compress(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x_k, x_0, weight = ctx.saved_tensors  # type: ignore[attr-defined]
+        x_k, x_0, weight = ctx.saved_tensors  # type: ignore[attr-defined]  # torch does not type it
         to_x_k, to_x_0 = torch.empty_like(x_k), torch.empty_like(x_0)
         matrix = weight.flatten(0, 1)
         to_matrix = torch.zeros_like(matrix, dtype=gradient.dtype)
@@ -68,7 +68,7 @@ def _products(x_k: Tensor, x_0: Tensor) -> Tensor:
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch does not type it
 def _compress_blocks(x_k: Tensor, x_0: Tensor, weight: Tensor) -> Tensor:
     # Inside a compiled graph the loop over blocks would be unrolled.
-    compressed: Tensor = _Compress.apply(x_k, x_0, weight)  # type: ignore[no-untyped-call]
+    compressed: Tensor = _Compress.apply(x_k, x_0, weight)  # type: ignore[no-untyped-call]  # torch does not type it
     return compressed
 
 

@@ -11,7 +11,7 @@ def pairwise_sum(vectors: Tensor) -> Tensor:
     As ½ (‖Σ_i v_i‖² - Σ_i ‖v_i‖²) (Rendle 2010, lemma 3.1); the values x_i are already in the vectors.
     """
     if torch.is_grad_enabled() and vectors.requires_grad:
-        summed: Tensor = _PairwiseSum.apply(vectors)  # type: ignore[no-untyped-call]
+        summed: Tensor = _PairwiseSum.apply(vectors)  # type: ignore[no-untyped-call]  # torch does not type it
         return summed
     return _pairwise_sum(vectors, vectors.sum(1))
 
@@ -37,6 +37,6 @@ class _PairwiseSum(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
-        vectors, total = ctx.saved_tensors  # type: ignore[attr-defined]
+        vectors, total = ctx.saved_tensors  # type: ignore[attr-defined]  # torch does not type it
         to_vectors: Tensor = (total.unsqueeze(1) - vectors).mul_(gradient.unsqueeze(2))
         return to_vectors

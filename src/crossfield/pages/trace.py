@@ -232,7 +232,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch do
     """Writes every operation down in the call it belongs to."""
 
     def __init__(self, model: Model) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
         self.root = Call("", model)
         self.stack = [self.root]
         self.makers: dict[int, Op] = {}
