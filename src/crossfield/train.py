@@ -152,7 +152,8 @@ class Trainer:
 
     def _use_means(self) -> None:
         torch.set_num_threads(self._means.threads)
-        set_padding(self.model, _PADDING if self.config.pad_widths else 1)
+        # In bf16 padding gains nothing.
+        set_padding(self.model, _PADDING if self.config.pad_widths and not self._means.bf16 else 1)
         is_compiled = self._means.compiled
         self._full_called = cast(nn.Module, torch.compile(self._called, dynamic=False)) if is_compiled else self._called
 

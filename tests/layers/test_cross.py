@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.autograd import gradcheck
 
-from crossfield.layers.cross import CrossLayer, CrossNet
+from crossfield.layers.cross import CrossNet
 
 
 def randomised(net: CrossNet) -> CrossNet:
@@ -17,9 +17,7 @@ def test_equals_the_formula_one_number_at_a_time() -> None:
     x_0 = torch.randn(5, 4, dtype=torch.float64)
     for start, output in zip(x_0.tolist(), net(x_0), strict=True):
         x = start
-        for layer in net.layers:
-            assert isinstance(layer, CrossLayer)
-            w, b = layer.weight.tolist(), layer.bias.tolist()
+        for w, b in zip(net.weight.tolist(), net.bias.tolist(), strict=True):
             projected = sum(x[i] * w[i] for i in range(4))
             x = [start[i] * projected + b[i] + x[i] for i in range(4)]
         assert output.tolist() == pytest.approx(x, abs=1e-9)
@@ -40,9 +38,9 @@ def test_without_biases_the_output_is_a_multiple_of_the_input() -> None:
 
 def test_parameters_and_initial_values() -> None:
     torch.manual_seed(0)
-    layer = CrossLayer(20_000)
-    assert layer.weight.std().item() == pytest.approx((2 / 20_001) ** 0.5, rel=0.03)
-    assert not layer.bias.any()
+    net = CrossNet(20_000, 1)
+    assert net.weight.std().item() == pytest.approx((2 / 20_001) ** 0.5, rel=0.03)
+    assert not net.bias.any()
     assert sum(one.numel() for one in CrossNet(10, 4).parameters()) == 2 * 10 * 4
 
 

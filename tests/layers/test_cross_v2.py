@@ -265,7 +265,7 @@ def test_one_layer_of_dcn_v2_fits_what_one_of_dcn_does_and_does_not() -> None:
     # f1 = x1 (x1 + x2 + x3 + x4) is a product of two linear maps, so of rank one. What the residual adds to it, x1
     # times the last weight, DCN cannot take away: it comes near only as that weight shrinks and the layer's own grow.
     with torch.no_grad():
-        dcn[0].layers[0].weight.fill_(1e8)
+        dcn[0].weight.fill_(1e8)
         dcn[1].weight.copy_(torch.tensor([[1e-8, 0, 0, 0]]))
         dcn[1].bias.zero_()
         assert (dcn(x).squeeze(1) - f1).abs().max() < EXACT

@@ -124,3 +124,27 @@ def test_id_pair_wants_both_roles() -> None:
     assert [one.name for one in id_pair(SCHEMA)] == ["user", "film"]
     with pytest.raises(SchemaError, match="needs the item"):
         id_pair(ModelSchema(categorical=(Field("user", 3),), user="user"))
+
+
+def test_two_tables_of_the_same_fields_are_read_with_what_one_has_found() -> None:
+    schema = ModelSchema(categorical=(Field("a", 5), Field("b", 4)), sequences=(Field("c", 6, Kind.MULTI),))
+    batch = Batch(
+        torch.zeros(3, 0),
+        torch.tensor([[1, 2], [4, 2], [1, 0]]),
+        {"c": Jagged(torch.tensor([5, 1, 5]), torch.tensor([0, 2, 2, 3]))},
+    )
+    vectors, weights = (FieldEmbedding(schema.fields, schema, dim) for dim in (3, 1))
+    fewer = FieldEmbedding(schema.categorical, schema, 3)
+    for sparse in (False, True):
+        for one in (vectors, weights, fewer):
+            one.arena.sparse = sparse
+        found = vectors.find(batch)
+        for one in (vectors, weights, fewer):
+            gradients = []
+            for given in (None, found):
+                one.zero_grad()
+                looked_up = one(batch, given)
+                looked_up.square().sum().backward()
+                assert one.arena.weight.grad is not None
+                gradients.append((looked_up, one.arena.weight.grad.to_dense()))
+            torch.testing.assert_close(gradients[0], gradients[1])

@@ -18,3 +18,15 @@ def test_equals_the_sum_over_pairs(shape: tuple[int, int, int]) -> None:
 
 def test_gradient() -> None:
     assert gradcheck(pairwise_sum, (torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True),))
+
+
+def test_numbers_and_vectors_are_further_fields() -> None:
+    vectors, x = torch.randn(3, 4, 2, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
+    v = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
+    vectors.requires_grad_()
+    together = pairwise_sum(torch.cat([vectors, x.unsqueeze(2) * v], 1))
+    torch.testing.assert_close(pairwise_sum(vectors, x, v), together)
+    with torch.no_grad():
+        torch.testing.assert_close(pairwise_sum(vectors, x, v), together)
+    assert gradcheck(lambda vectors, v: pairwise_sum(vectors, x, v), (vectors, v))
+    assert gradcheck(lambda v: pairwise_sum(vectors[:, :0].detach(), x, v), (v,))

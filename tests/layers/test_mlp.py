@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from torch.autograd import gradcheck
 
-from crossfield.layers.linear import Linear
-from crossfield.layers.mlp import MLP
+from crossfield.layers.linear import Linear, set_padding
+from crossfield.layers.mlp import MLP, FieldMLP
 from crossfield.layers.norm import BatchNorm
 
 
@@ -58,3 +58,17 @@ def test_another_layer_takes_the_linear_ones_place() -> None:
     layers = list(MLP(3, [5, 2], linear=layer))
     assert made == [(3, 5), (5, 2)]
     assert [type(one) for one in layers] == [nn.Linear, nn.ReLU] * 2
+
+
+@pytest.mark.parametrize("hidden", [(3, 2), ()])
+@pytest.mark.parametrize("pad_to", [1, 4])
+def test_numbers_and_vectors_are_further_fields(hidden: tuple[int, ...], pad_to: int) -> None:
+    torch.manual_seed(0)
+    deep = FieldMLP(9 * 2, hidden).double()
+    set_padding(deep, pad_to)
+    vectors, x = torch.randn(5, 8, dtype=torch.float64), torch.randn(5, 5, dtype=torch.float64)
+    v = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
+    vectors.requires_grad_()
+    together = torch.cat([vectors, (x.unsqueeze(2) * v).flatten(1)], 1)
+    torch.testing.assert_close(deep(vectors, x, v), deep(together))
+    assert gradcheck(lambda vectors, v: deep(vectors, x, v), (vectors, v))

@@ -14,7 +14,7 @@ def test_cross_and_deep_side_by_side() -> None:
     x_dim = x_0.shape[1]
     expected = model.cross(x_0) @ w[:x_dim] + model.deep(x_0) @ w[x_dim:] + b
     torch.testing.assert_close(model(batch)[:, 0], expected)
-    assert len(model.cross.layers) == 3
+    assert len(model.cross.weight) == 3
 
 
 def test_no_deep_widths_leave_the_cross_network_alone() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from crossfield.layers.cross import CrossLayer
+from crossfield.layers.cross import CrossNet
 from crossfield.layers.fm import pairwise_sum
 from crossfield.pages.flow import MOST_NODES, Flow, Node, flat_flow, nested_flow, summary
 from crossfield.pages.trace import NUM_ROWS, trace_model
@@ -93,5 +93,5 @@ def test_what_a_flow_costs_is_what_the_model_costs() -> None:
 
 
 def test_a_summary_ends_where_shapes_and_sources_begin() -> None:
-    assert summary(CrossLayer(3)) == "x_{l+1} = x_0 (x_lᵀ w_l) + b_l + x_l"
+    assert summary(CrossNet(3, 2)) == "x_{l+1} = x_0 (x_lᵀ w_l) + b_l + x_l, L times"
     assert summary(pairwise_sum) == "Σ_{i<j} <v_i, v_j> over the fields"

@@ -32,7 +32,15 @@ def test_ours_stand_below_the_published_ones_on_the_same_data() -> None:
 
 def test_the_text_says_everything_within_the_width_of_a_terminal() -> None:
     text = as_text(page())
-    for part in ("Guo, Tang", "y_FM", "├─●", "deep MLP 72 → 128 → 64", "31,966 parameters", "34,944", "  deep = (400"):
+    for part in (
+        "Guo, Tang",
+        "y_FM",
+        "├─●",
+        "deep FieldMLP 72 → 128 → 64",
+        "31,966 parameters",
+        "34,944",
+        "  deep = (400",
+    ):
         assert part in text
     for part in ("come in at vectors, linear", "ours, frappe/deepfm, 3 seeds", "* models/deepfm.py: "):
         assert part in text

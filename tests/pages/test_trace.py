@@ -37,7 +37,7 @@ def test_flops_of_small_models_by_hand() -> None:
     pair = ModelSchema((), (Field("user", 5), Field("film", 7)), (), "user", "film")
     assert flops_of("mf", pair, embedding_dim=3) == (3 + 3 + 3, 0)  # a product, its sum, three additions
     assert flops_of("mlp", pair, embedding_dim=2, hidden=(5, 3)) == (40 + 5 + 30 + 3 + 6, 40 + 30 + 6)
-    crosses = 2 * 4 + 4 + 4 + 4  # <x_l, w>, its product with x_0, two additions
+    crosses = 2 * 4 + 3 + 4 + 4  # <x_0, w>; one number α of an example from it; its product with x_0; β added
     assert flops_of("dcn", pair, embedding_dim=2, num_cross_layers=1, deep=()) == (crosses + 8, 8 + 8)
 
 

@@ -36,8 +36,7 @@ class CrossLayerV2(nn.Module):
 
     def forward(self, x_0: Tensor, x_l: Tensor) -> Tensor:
         """x_0 [B, H], x_l [B, H] -> x_{l+1} [B, H]."""
-        crossed: Tensor = x_0 * self.W(x_l) + x_l
-        return crossed
+        return torch.addcmul(x_l, x_0, self.W(x_l))
 
 
 class CrossNetV2(CrossStack):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from crossfield.batch import Batch
 from crossfield.errors import SchemaError
-from crossfield.layers.embedding import DenseEmbedding, FieldEmbedding
+from crossfield.layers.embedding import DenseEmbedding, FieldEmbedding, Found
 from crossfield.schema import ModelSchema
 
 DenseAs = Literal["value", "embedding"]
@@ -26,12 +26,26 @@ class FeatureVectors(nn.Module):
         self.ids = FieldEmbedding(schema.embedded, schema, dim, std=std) if schema.embedded else None
         self.dense = DenseEmbedding(len(schema.dense), dim, std=std) if schema.dense else None
 
-    def forward(self, batch: Batch) -> Tensor:
+    def find(self, batch: Batch) -> Found | None:
+        """What a FirstOrder beside it can use: the ids are sorted once for both."""
+        return None if self.ids is None else self.ids.find(batch)
+
+    def forward(self, batch: Batch, found: Found | None = None) -> Tensor:
         """Field vectors [B, M, D] float32."""
-        parts = [] if self.ids is None else [self.ids(batch)]
+        parts = [] if self.ids is None else [self.ids(batch, found)]
         if self.dense is not None:
             parts.append(self.dense(batch.dense))
         return torch.cat(parts, 1)
+
+    def parts(self, batch: Batch, found: Found | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The same, with the products x_n v_n left to who can save them: [B, M - N, D] of ids, x [B, N], v [N, D].
+
+        In evaluation they are made here: [B, M, D], [B, 0], [0, D].
+        """
+        if self.dense is None or self.ids is None or not self.training:
+            vectors = self(batch, found)
+            return vectors, batch.dense[:, :0], vectors.new_empty(0, vectors.shape[2])
+        return self.ids(batch, found), batch.dense, self.dense.weight
 
 
 class FlatFeatures(nn.Module):
@@ -50,10 +64,14 @@ class FlatFeatures(nn.Module):
         self.ids = FieldEmbedding(schema.embedded, schema, dim, std=std) if schema.embedded else None
         self.dense = DenseEmbedding(num_dense, dim, std=std) if num_dense and embed_dense else nn.Identity()
 
-    def forward(self, batch: Batch) -> Tensor:
+    def find(self, batch: Batch) -> Found | None:
+        """What a FirstOrder beside it can use: the ids are sorted once for both."""
+        return None if self.ids is None else self.ids.find(batch)
+
+    def forward(self, batch: Batch, found: Found | None = None) -> Tensor:
         """Flat features [B, H] float32."""
         dense: Tensor = self.dense(batch.dense).flatten(1)
-        return dense if self.ids is None else torch.cat([self.ids(batch).flatten(1), dense], 1)
+        return dense if self.ids is None else torch.cat([self.ids(batch, found).flatten(1), dense], 1)
 
 
 def _require(size: int) -> None:

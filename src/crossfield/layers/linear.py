@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from crossfield.batch import Batch
 from crossfield.errors import SchemaError
-from crossfield.layers.embedding import FieldEmbedding
+from crossfield.layers.embedding import FieldEmbedding, Found
 from crossfield.schema import ModelSchema
 
 
@@ -31,13 +31,18 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
-        more_in = _missing(self.in_features, self.pad_to)
-        more_out = _missing(self.out_features, self.pad_to)
-        if not (more_in or more_out):
-            return F.linear(input, self.weight, self.bias)
-        weight = F.pad(self.weight, (0, more_in, 0, more_out))
-        bias = None if self.bias is None else F.pad(self.bias, (0, more_out))
-        return F.linear(F.pad(input, (0, more_in)), weight, bias)[..., : self.out_features]
+        return padded_linear(input, self.weight, self.bias, self.pad_to)
+
+
+def padded_linear(input: Tensor, weight: Tensor, bias: Tensor | None, multiple: int) -> Tensor:
+    """W x + b computed with both widths rounded up to a multiple, [..., in] -> [..., out]; W is [out, in]."""
+    width, input_width = weight.shape
+    more_in, more_out = _missing(input_width, multiple), _missing(width, multiple)
+    if not (more_in or more_out):
+        return F.linear(input, weight, bias)
+    padded_bias = None if bias is None else F.pad(bias, (0, more_out))
+    padded = F.linear(F.pad(input, (0, more_in)), F.pad(weight, (0, more_in, 0, more_out)), padded_bias)
+    return padded[..., :width]
 
 
 def _missing(width: int, multiple: int) -> int:
@@ -75,11 +80,11 @@ class FirstOrder(nn.Module):
         self.dense = nn.Parameter(torch.zeros(len(schema.dense))) if schema.dense else None
         self.bias = nn.Parameter(torch.zeros(1)) if bias else None
 
-    def forward(self, batch: Batch) -> Tensor:
-        """wᵀx (+ b), [B, 1] float32."""
+    def forward(self, batch: Batch, found: Found | None = None) -> Tensor:
+        """wᵀx (+ b), [B, 1] float32; ``found`` is what a table of the same fields has found for the batch."""
         total = batch.dense.new_zeros(batch.size, 1)
         if self.ids is not None:
-            total = total + self.ids(batch).sum(1)
+            total = total + self.ids(batch, found).sum(1)
         if self.dense is not None:
             # A product and a sum, not a matmul: autocast would round the logit to bf16.
             total = total + (batch.dense * self.dense).sum(1, keepdim=True)

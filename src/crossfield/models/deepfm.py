@@ -9,7 +9,7 @@ from crossfield.batch import Batch
 from crossfield.layers.features import FeatureVectors
 from crossfield.layers.fm import pairwise_sum
 from crossfield.layers.linear import FirstOrder, Prediction
-from crossfield.layers.mlp import MLP
+from crossfield.layers.mlp import FieldMLP
 from crossfield.models.base import DeepConfig, Model
 from crossfield.schema import ModelSchema
 
@@ -31,7 +31,7 @@ class DeepFM(Model):
         # PAPER: a multi-valued field is one field, the mean of its ids' weights and vectors; the paper has none.
         self.linear = FirstOrder(schema, bias=False, pooling="mean")
         self.vectors = FeatureVectors(schema, config.embedding_dim, std=config.embedding_std)
-        self.deep = MLP(
+        self.deep = FieldMLP(
             self.vectors.num_vectors * config.embedding_dim,
             config.deep,
             batch_norm=config.batch_norm,
@@ -41,8 +41,9 @@ class DeepFM(Model):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B, 1] float32."""
-        vectors = self.vectors(batch)
-        y_fm = self.linear(batch) + pairwise_sum(vectors)
-        y_dnn = self.prediction(self.deep(vectors.flatten(1)))
+        found = self.vectors.find(batch)
+        V, x, V_x = self.vectors.parts(batch, found)
+        y_fm = self.linear(batch, found) + pairwise_sum(V, x, V_x)
+        y_dnn = self.prediction(self.deep(V.flatten(1), x, V_x))
         logits: Tensor = y_fm + y_dnn
         return logits

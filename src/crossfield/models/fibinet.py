@@ -63,11 +63,12 @@ class FiBiNET(Model):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B, 1] float32."""
-        e = self.vectors(batch)
+        found = self.vectors.find(batch)
+        e = self.vectors(batch, found)
         products = self.raw_products if self.senet_products is None else self.senet_products
         p, q = self.raw_products(e), products(self.senet(e))
         y_d = self.prediction(self.deep(torch.cat([p, q], 1).flatten(1)))
-        logits: Tensor = self.linear(batch) + y_d
+        logits: Tensor = self.linear(batch, found) + y_d
         return logits
 
 

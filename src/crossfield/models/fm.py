@@ -37,7 +37,8 @@ class FM(Model):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B, 1] float32."""
-        logits: Tensor = self.linear(batch) + pairwise_sum(self.vectors(batch))
+        found = self.vectors.find(batch)
+        logits: Tensor = self.linear(batch, found) + pairwise_sum(self.vectors(batch, found))
         return logits
 
     def field_sums(self, batch: Batch) -> Tensor:

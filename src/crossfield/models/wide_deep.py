@@ -40,7 +40,8 @@ class WideDeep(Model):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B, 1] float32."""
-        logits: Tensor = self.wide(batch) + self.prediction(self.deep(self.features(batch)))
+        found = self.features.find(batch)
+        logits: Tensor = self.wide(batch, found) + self.prediction(self.deep(self.features(batch, found)))
         return logits
 
     def parameter_roles(self) -> dict[str, list[nn.Parameter]]:

@@ -62,8 +62,9 @@ class XDeepFM(Model):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B, 1] float32."""
-        vectors = self.vectors(batch)
-        logits: Tensor = self.linear(batch) + self.from_cin(self.cin(vectors))
+        found = self.vectors.find(batch)
+        vectors = self.vectors(batch, found)
+        logits: Tensor = self.linear(batch, found) + self.from_cin(self.cin(vectors))
         if self.deep is not None and self.from_deep is not None:
             logits = logits + self.from_deep(self.deep(vectors.flatten(1)))
         return logits
