@@ -17,6 +17,7 @@ from crossfield.optim import (
     Optimizers,
     RowOptimizer,
     RowwiseAdagrad,
+    _rounded,
     build_optimizers,
     parameter_groups,
 )
@@ -381,3 +382,61 @@ def test_whole_state_round_trip_continues_bit_equal(name: str) -> None:
     train(straight, optimizers)
     train(resumed, others)
     assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), resumed.parameters(), strict=True))
+
+
+OPTIMIZERS_WITH_STATE = {
+    "lazy_adam": lambda weight, state: LazyAdam([weight], 0.01, state_format=state),
+    "adagrad": lambda weight, state: Adagrad([weight], 0.1, l1=1e-3, state_format=state),
+    "ftrl": lambda weight, state: FTRL([weight], 0.1, beta=0.1, l1=1e-3, state_format=state),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS_WITH_STATE)
+@pytest.mark.parametrize("is_sparse", [True, False])
+def test_half_the_state_learns_nearly_the_same(name: str, is_sparse: bool) -> None:
+    learned = {}
+    for state in ("fp32", "bf16"):
+        weight = nn.Parameter(torch.zeros(40, 8))
+        optimizer = OPTIMIZERS_WITH_STATE[name](weight, state)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(300):
+            rows = torch.randperm(40, generator=generator)[:10].sort().values
+            values = torch.randn(10, 8, generator=generator) * 0.1 + 0.02
+            weight.grad = torch.sparse_coo_tensor(
+                rows.unsqueeze(0), values, weight.shape, is_coalesced=True, check_invariants=False
+            )
+            if not is_sparse:
+                weight.grad = weight.grad.to_dense()
+            optimizer.step()
+        kept = [one for one in optimizer.state[weight].values() if isinstance(one, Tensor)]
+        assert {one.dtype for one in kept} == {torch.bfloat16 if state == "bf16" else torch.float32}
+        learned[state] = weight.detach()
+    off = (learned["bf16"] - learned["fp32"]).norm() / learned["fp32"].norm()
+    assert 0 < off < 0.04
+
+
+def test_averages_in_bf16_fade_as_they_should() -> None:
+    # Without dice the square would stay at 1: a thousandth of it is less than half a step of bf16.
+    weight = nn.Parameter(torch.zeros(1000, 8))
+    optimizer = LazyAdam([weight], state_format="bf16")
+    weight.grad = torch.zeros(1000, 8)
+    optimizer.step()
+    optimizer.state[weight]["exp_avg_sq"].fill_(1.0)
+    for _ in range(500):
+        optimizer.step()
+    kept = optimizer.state[weight]["exp_avg_sq"].float()
+    assert kept.mean().item() == pytest.approx(0.999**500, rel=0.05)
+
+
+def test_what_bf16_can_hold_is_kept_as_it_is() -> None:
+    values = torch.tensor([0.0, -1.5, 2.0**-30, 3.0e38, float("inf")])
+    held = values.bfloat16()
+    assert torch.equal(_rounded(held.float(), torch.randn(5), salt=3), held)
+
+
+def test_rounding_at_random_is_right_on_average() -> None:
+    torch.manual_seed(0)
+    for value in (1.003, -7.77e-9, 123.4):
+        rounded = _rounded(torch.full((100_000,), value), torch.randn(100_000).bfloat16().float(), salt=5).float()
+        assert len(rounded.unique()) == 2
+        assert rounded.double().mean().item() == pytest.approx(value, rel=2e-5)

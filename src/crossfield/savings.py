@@ -57,6 +57,8 @@ def _mildest(changes: Iterator[Change], *, needs: Needs, room: int) -> Saving | 
 
 
 def _optimizer(recipe: Recipe, schema: ModelSchema) -> Iterator[Change]:
+    if recipe.train.optimizer in ("lazy_adam", "adagrad") and recipe.train.table_state == "fp32":
+        yield _set(recipe, "train.table_state", "bf16", schema=schema)
     if recipe.train.optimizer != "rowwise_adagrad":
         yield _set(recipe, "train.optimizer", "rowwise_adagrad", schema=schema)
 

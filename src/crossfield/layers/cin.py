@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from crossfield.eager import eager
 from crossfield.errors import ConfigError
 from crossfield.layers.mlp import ACTIVATIONS, Activation
 
@@ -65,7 +66,7 @@ def _products(x_k: Tensor, x_0: Tensor) -> Tensor:
     return x_0.unsqueeze(2) * x_k.unsqueeze(1)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch does not type it
+@eager
 def _compress_blocks(x_k: Tensor, x_0: Tensor, weight: Tensor) -> Tensor:
     # Inside a compiled graph the loop over blocks would be unrolled.
     compressed: Tensor = _Compress.apply(x_k, x_0, weight)  # type: ignore[no-untyped-call]  # torch does not type it

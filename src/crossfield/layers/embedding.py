@@ -9,6 +9,7 @@ from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 from crossfield.batch import Batch, Jagged
+from crossfield.eager import eager
 from crossfield.schema import Field, ModelSchema
 
 
@@ -29,7 +30,7 @@ class Found:
 
 
 # The number of distinct rows changes with every batch: inside a compiled graph it would recompile each step.
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch does not type it
+@eager
 def find(rows: Tensor, names: tuple[str, ...] = ()) -> Found:
     """Sort arena rows [n] int64, the fields' offsets already added."""
     # PERF: 106,496 ids, two cores: sorting int32 takes 0.7 ms, int64 1.1, torch.unique with its inverse 1.5.
@@ -71,7 +72,7 @@ def _sum_parts(vectors: Tensor, order: Tensor, starts: Tensor) -> Tensor:
     return summed.index_add_(0, owners, vectors.index_select(0, order))
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@eager
 def _row_lookup(weight: Tensor, found: Found) -> Tensor:
     looked_up: Tensor = _RowLookup.apply(weight, found)  # type: ignore[no-untyped-call]
     return looked_up
@@ -187,7 +188,7 @@ class FieldEmbedding(nn.Module):
         ]
         return torch.cat([single.reshape(-1), *several]) if several else single.reshape(-1)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch does not type it
+    @eager
     def _with_lists(self, batch: Batch, rows: Tensor, found: Found | None) -> Tensor:
         # The number of listed ids changes with every batch: inside a compiled graph it would recompile each step.
         lists = [batch.sequences[name] for name in self.sequences]

@@ -1,0 +1,34 @@
+import subprocess
+import sys
+
+import torch
+
+from crossfield.eager import eager
+
+
+@eager
+def distinct(ids: torch.Tensor) -> torch.Tensor:
+    return torch.unique(ids)
+
+
+def test_compiled_callers_call_it_as_it_is() -> None:
+    graphs = []
+
+    def keep(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    def caller(x: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        return (x * 2 + 1).sum() + distinct(ids).sum() * 3
+
+    compiled = torch.compile(caller, backend=keep)
+    for most in (3, 9):
+        ids, x = torch.arange(20) % most, torch.randn(4)
+        torch.testing.assert_close(compiled(x, ids), caller(x, ids))
+    assert len(graphs) >= 2
+    assert not any("unique" in str(node.target) for graph in graphs for node in graph.graph.nodes)
+
+
+def test_importing_models_does_not_import_the_compiler() -> None:
+    code = "import sys, crossfield.models, crossfield.train; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
