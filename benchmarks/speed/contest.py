@@ -21,6 +21,7 @@ CATEGORICAL = [f"C{number}" for number in range(1, 27)]
 EMBEDDING_DIM, HIDDEN, BATCH_ROWS, LEARNING_RATE = 16, (400, 400, 400), 4096, 1e-3
 """The work: the same for all."""
 CROSS_LAYERS, CIN, DLRM_BOTTOM = 3, (64, 64), (128, 64)
+PAIRS, RANKING_DIM, TOWER = ("user", "item"), 64, (128, 64, 32)
 
 
 class Contest:
@@ -29,12 +30,13 @@ class Contest:
     def __init__(self, lib: str) -> None:
         parser = argparse.ArgumentParser()
         parser.add_argument("--model", required=True)
-        parser.add_argument("--data", type=Path, required=True, help="folder with train.csv and valid.csv")
+        parser.add_argument("--data", type=Path, required=True, help="folder with the rows")
         parser.add_argument("--work", type=Path, required=True, help="scratch folder")
         parser.add_argument("--threads", type=int, default=2)
         parser.add_argument("--full-tables", action="store_true", help="a row for every id there is, met or not")
         given = parser.parse_args()
-        self.lib, self.model, self.threads, self.work = lib, given.model, given.threads, given.work
+        self.lib, self.model, self.threads = lib, given.model, given.threads
+        self.data, self.work = given.data, given.work
         self.train_file, self.valid_file = given.data / "train.csv", given.data / "valid.csv"
         self.sizes: dict[str, int] = {}
         if given.full_tables:

