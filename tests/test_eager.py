@@ -29,6 +29,19 @@ def test_compiled_callers_call_it_as_it_is() -> None:
     assert not any("unique" in str(node.target) for graph in graphs for node in graph.graph.nodes)
 
 
-def test_importing_models_does_not_import_the_compiler() -> None:
-    code = "import sys, crossfield.models, crossfield.train; sys.exit('torch._dynamo' in sys.modules)"
+def test_training_does_not_import_the_compiler() -> None:
+    code = """
+import sys, torch, crossfield.train
+from crossfield.acceleration import settled
+from crossfield.optim import OptimConfig, build_optimizers
+weight = torch.nn.Linear(2, 1)
+for name in ("adam", "lazy_adam", "rowwise_adagrad", "adagrad"):
+    optimizers = build_optimizers(weight, OptimConfig(optimizer=name))
+    with settled(torch.device("cpu")):
+        optimizers.zero_grad()
+        weight(torch.ones(1, 2)).sum().backward()
+        optimizers.step()
+    optimizers.load_state_dict(optimizers.state_dict())
+sys.exit("torch._dynamo" in sys.modules)
+"""
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,6 +12,7 @@ from crossfield.layers.embedding import EmbeddingArena
 from crossfield.optim import (
     FTRL,
     Adagrad,
+    Adam,
     LazyAdam,
     OptimConfig,
     Optimizers,
@@ -126,6 +127,23 @@ def test_lazy_adam_on_dense_gradients_is_adam() -> None:
         mine.step()
         torchs.step()
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_adam_is_torchs() -> None:
+    ours, theirs = [table(), table(1)], [table(), table(1)]
+    mine, torchs = Adam(ours, 0.01), torch.optim.Adam(theirs, 0.01, fused=True)
+    for rows, values in gradients():
+        ours[0].grad, theirs[0].grad = sparse(rows, values).to_dense(), sparse(rows, values).to_dense()
+        mine.step()
+        torchs.step()
+    assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
+    again = Adam(ours, 0.5)
+    again.load_state_dict(copy.deepcopy(mine.state_dict()))
+    assert again.param_groups[0]["lr"] == 0.01
+    for one, other in ((again, ours[0]), (torchs, theirs[0])):
+        other.grad = torch.ones_like(other)
+        one.step()
+    assert torch.equal(ours[0], theirs[0])
 
 
 def test_rowwise_adagrad_is_its_slow_definition() -> None:

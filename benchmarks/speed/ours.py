@@ -41,8 +41,6 @@ def main() -> None:
         from crossfield.ranker import load_as
         from crossfield.recipe import Recipe
         from crossfield.train import Trainer
-
-        torch.optim.Adam([torch.zeros(1)])  # with the first optimiser torch imports its compiler
     train = {"epochs": 1, "batch_size": BATCH_ROWS, "lr": LEARNING_RATE, "threads": contest.threads}
     dense = {f"I{number}": "dense" for number in range(1, 14)}
     ids = {f"C{number}": "categorical" for number in range(1, 27)}

@@ -164,7 +164,7 @@ def optimizer_bytes(recipe: Recipe, model: Model) -> int:
         weight.grad = torch.empty_like(weight)
     for part in optimizers.parts.values():
         for group in part.optimizer.param_groups:
-            group["fused"] = None  # fused code knows real devices only
+            group["fused"] = False  # fused code knows real devices only
     optimizers.step()
     states = (state for part in optimizers.parts.values() for state in part.optimizer.state.values())
     return sum(value.nbytes for state in states for value in state.values() if isinstance(value, Tensor))

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from crossfield.acceleration import Means, choose_means, num_cores, settled
+from crossfield.acceleration import Means, choose_means, compiled, num_cores, settled
 from crossfield.batch import Batch
 from crossfield.checkpoint import Checkpoints, rng_state, set_rng_state
 from crossfield.data.negatives import NegativeSampler
@@ -154,8 +154,7 @@ class Trainer:
         torch.set_num_threads(self._means.threads)
         # In bf16 padding gains nothing.
         set_padding(self.model, _PADDING if self.config.pad_widths and not self._means.bf16 else 1)
-        is_compiled = self._means.compiled
-        self._full_called = cast(nn.Module, torch.compile(self._called, dynamic=False)) if is_compiled else self._called
+        self._full_called = compiled(self._called) if self._means.compiled else self._called
 
     @property
     def _place(self) -> tuple[int, int]:

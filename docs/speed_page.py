@@ -1,0 +1,176 @@
+"""docs/speed.md from the lines of benchmarks/speed: medians per library, and how many times as fast ours is."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from crossfield.pages.render import markdown_table
+
+Line = Mapping[str, Any]
+OURS = "crossfield"
+RANKING = ("NeuMF", "MF")
+
+HEAD = """# Speed
+
+Drawn from `benchmarks/results/speed*.jsonl` and `memory-encode.jsonl` by `make docs`. Every run is a fresh process with two
+threads on two cores of {cpu}; ours runs before each run of a peer, and the table has medians. *Ours* says how many times as
+fast Crossfield is as that library in the same column: under 1 it is slower.
+
+The rows (`benchmarks/speed/ctr_data.py`): 13 numbers, 26 id columns with Zipf's frequencies, effects of first and second order
+planted; 500,000 to train and 100,000 to measure unless the row says otherwise. All models: embeddings of 16, hidden layers of
+400-400-400, batches of 4096, Adam at .001, one epoch. What differs: ours computes in bf16 with fp32 weights, and its Adam moves
+the rows of a batch only ([decisions/006-training-step.md](decisions/006-training-step.md)).
+
+`python benchmarks/speed/run.py --peer deepctr=PYTHON ... --record`; each script in `benchmarks/speed/peers/` says how to make
+its environment."""
+
+
+def speed_page(contests: Sequence[Line], house: Sequence[Line], memory: Sequence[Line]) -> str:
+    """The whole page."""
+    cpu = next((line["cpu"] for line in contests if line.get("cpu")), "this machine")
+    clicks = [line for line in contests if line["model"] not in RANKING]
+    seen, full = ([line for line in clicks if line["full_tables"] is one] for one in (False, True))
+    parts = [HEAD.format(cpu=cpu), "## Training, and start to end", contest_table(seen), *start_to_end(seen)]
+    if full:
+        parts += [
+            f"## Tables of {full[0]['vocabulary'] / 1e6:.0f} M rows",
+            "The same with a row for every id that there is, met or not (`--scale 10 --full-tables`): what a step costs "
+            "must follow the rows it touches, not the size of the tables.",
+            contest_table(full),
+        ]
+    ranking = [line for line in contests if line["model"] in RANKING]
+    if ranking:
+        parts += [
+            "## Whole catalogues",
+            "MovieLens-1M, 6,040 users and 3,706 films, vectors of 64: NeuMF ranks all films for each user, MF finds "
+            "the ten best (`--models NeuMF MF --data DIR`). One epoch of training, so the hit rates say nothing.",
+            ranking_table(ranking),
+        ]
+    return "\n\n".join([*parts, *house_section(house), *memory_section(memory)]) + "\n"
+
+
+def by(lines: Iterable[Line], *keys: str) -> dict[tuple[Any, ...], list[Line]]:
+    """Lines that agree in some keys, in the order in which they came."""
+    found: dict[tuple[Any, ...], list[Line]] = {}
+    for line in lines:
+        found.setdefault(tuple(line[key] for key in keys), []).append(line)
+    return found
+
+
+def middle(lines: Sequence[Line], key: str) -> float:
+    """The median of one number."""
+    return float(median(line[key] for line in lines))
+
+
+def contest_table(lines: Sequence[Line]) -> str:
+    """One row per model and library, the fastest peer first."""
+    rows = []
+    for (model, num_rows), some in by(lines, "model", "train_rows").items():
+        libs = by(some, "lib")
+        ours = libs[(OURS,)]
+        order = sorted(libs.items(), key=lambda item: (item[0] != (OURS,), -middle(item[1], "train_rows_per_s")))
+        for (lib,), runs in order:
+            rows.append(contest_row(f"{model}, {num_rows // 1000} k" if lib == OURS else "", lib, runs, ours))
+    head = ("model", "library", "runs", "examples/s", "ours", "start to end, s", "ours", "AUC", "log loss", "peak MB")
+    return markdown_table(head, rows)
+
+
+def contest_row(model: str, lib: str, runs: Sequence[Line], ours: Sequence[Line]) -> tuple[str, ...]:
+    """The cells of one library."""
+    speed, seconds = middle(runs, "train_rows_per_s"), middle(runs, "seconds")
+    faster = "" if lib == OURS else f"{middle(ours, 'train_rows_per_s') / speed:.1f}x"
+    sooner = "" if lib == OURS else f"{seconds / middle(ours, 'seconds'):.1f}x"
+    quality = f"{middle(runs, 'auc'):.4f}", f"{middle(runs, 'log_loss'):.4f}", f"{middle(runs, 'peak_mb'):,.0f}"
+    name = f"{lib} {runs[0]['version']}"
+    return model, name, str(len(runs)), f"{speed:,.0f}", faster, f"{seconds:.1f}", sooner, *quality
+
+
+def start_to_end(lines: Sequence[Line]) -> list[str]:
+    """Where the seconds of DeepFM go, by library."""
+    runs = by([line for line in lines if line["model"] == "DeepFM"], "lib")
+    names = ("import", "prepare", "build", "train", "evaluate")
+    rows = [
+        (lib, *(f"{median(line['parts'][name]['wall'] for line in some):.1f}" for name in names), cpu_of(some))
+        for (lib,), some in runs.items()
+    ]
+    return ["Where DeepFM's seconds go:", markdown_table(("library", *names, "CPU seconds"), rows)] if rows else []
+
+
+def cpu_of(lines: Sequence[Line]) -> str:
+    """CPU seconds of the whole run."""
+    return f"{middle(lines, 'cpu_seconds'):.0f}"
+
+
+def ranking_table(lines: Sequence[Line]) -> str:
+    """Users per second, by model and library."""
+    rows = []
+    for (model,), some in by(lines, "model").items():
+        libs = by(some, "lib")
+        ours = middle(libs[(OURS,)], "evaluate_rows_per_s")
+        for (lib,), runs in libs.items():
+            speed = middle(runs, "evaluate_rows_per_s")
+            ratio = "" if lib == OURS else f"{ours / speed:.1f}x"
+            rows.append((model, f"{lib} {runs[0]['version']}", str(len(runs)), f"{speed:,.0f}", ratio))
+    return markdown_table(("model", "library", "runs", "users/s", "ours"), rows)
+
+
+def house_section(lines: Sequence[Line]) -> list[str]:
+    """Figures against the machine's own limits, the newest of each kind."""
+    newest = {(line["what"], line.get("cache")): line for line in lines}
+    told = [TOLD[what](line) for (what, _), line in newest.items() if what in TOLD]
+    return ["## Against this machine's limits", "`python benchmarks/speed/house.py --record`.", *told] if told else []
+
+
+TOLD = {
+    "dense": lambda line: (
+        f"- The dense part of DCN-V2 (three cross layers of 429 beside the MLP), forward and backward: "
+        f"{line['gflops']:.0f} GFLOP/s in bf16, {line['share']:.0%} of the {line['matmul_gflops']:.0f} that one product of "
+        "matrices reaches."
+    ),
+    "tables": lambda line: (
+        f"- A step of DeepFM: {line['ms_1m']:.1f} ms with tables of 1 M rows, {line['ms_10m']:.1f} with 10 M: "
+        f"{line['ratio']:.2f} times as long."
+    ),
+    "auc": lambda line: (
+        f"- AUC of {line['rows'] / 1e6:.0f} M scores: {line['seconds']:.1f} s; scikit-learn {line['sklearn_seconds']:.1f} s."
+    ),
+    "again": lambda line: (
+        f"- From the start of the process to the first training step, {line['rows']:,} rows of CSV: "
+        f"{line['first_seconds']:.1f} s, where the rows are kept from an earlier run {line['again_seconds']:.1f} s."
+    ),
+    "compile": lambda line: (
+        f"- DeepFM from start to end, {COMPILED[line['cache']]}: {line['seconds']:.1f} s, training "
+        f"{line['parts']['train']:.1f} s of them."
+    ),
+}
+COMPILED = {
+    "off": "not compiled",
+    "cold": "compiled, with an empty cache of compiled code",
+    "warm": "compiled, with a filled one",
+}
+
+
+def memory_section(lines: Sequence[Line]) -> list[str]:
+    """Raw text to encoded rows: seconds and memory."""
+    rows = [
+        (
+            line["lib"],
+            f"{line['rows']:,}",
+            f"{line['ids']:,}",
+            f"{line['seconds_in_all']:.0f}",
+            f"{line['rows'] / line['seconds_in_all']:,.0f}",
+            f"{line['anonymous_mb']:,}",
+        )
+        for line in lines
+        if "seconds_in_all" in line
+    ]
+    if not rows:
+        return []
+    head = ("library", "rows", "ids", "seconds", "rows/s", "anonymous memory, MB")
+    return [
+        "## From text to encoded rows",
+        "`python benchmarks/memory/encode.py FILE --record`, and with `--pandas` what pandas takes for the same: "
+        "vocabularies by falling count, numbers scaled, everything written as arrays. Two threads. Pages of mapped files "
+        "do not count as memory: the system can drop them.",
+        markdown_table(head, rows),
+    ]
