@@ -35,8 +35,8 @@ test: check  ## check, then the fast test suite
 test-slow: setup  ## the long runs on real data
 	$(BIN)/python -m pytest -m slow
 
-bench: setup  ## speed and memory measurements, appended to benchmarks/results
-	$(BIN)/python benchmarks/memory/encode.py
+bench: setup  ## a short speed measurement; the long ones, with peers: docs/speed.md
+	$(BIN)/python benchmarks/speed/run.py --models DeepFM DCNv2 DLRM --data $(or $(TMPDIR),/tmp)/crossfield-speed-short --train 100000
 
 docs: setup  ## redraw the pages that are drawn from code and result lines
 	$(BIN)/python docs/build.py

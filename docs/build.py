@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from speed_page import speed_page
+
 from crossfield.config import Config, settings_of
 from crossfield.models import CATALOGUE
 from crossfield.pages.page import model_page
@@ -20,6 +22,7 @@ DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "src" / "crossfield"
 RESULTS = DOCS.parent / "benchmarks" / "results"
 MODELS = DOCS / "models"
+SPEED = ("speed", "speed-house", "memory-encode")
 MEASURED = PACKAGE / "pages" / "measured.json"
 
 
@@ -33,6 +36,7 @@ def main() -> None:
         DOCS / "settings.md": settings_page(),
         DOCS / "models.md": index_markdown(pages),
         DOCS / "benchmarks.md": benchmarks_page(),
+        DOCS / "speed.md": speed_page(*(lines_of(RESULTS / f"{one}.jsonl") for one in SPEED)),
         **{MODELS / f"{page.name}.md": as_markdown(page) for page in pages},
         **{MODELS / f"{page.name}.svg": as_svg(page) for page in pages},
     }

@@ -12,17 +12,17 @@ RANKING = ("NeuMF", "MF")
 
 HEAD = """# Speed
 
-Drawn from `benchmarks/results/speed*.jsonl` and `memory-encode.jsonl` by `make docs`. Every run is a fresh process with two
-threads on two cores of {cpu}; ours runs before each run of a peer, and the table has medians. *Ours* says how many times as
-fast Crossfield is as that library in the same column: under 1 it is slower.
+Drawn from `benchmarks/results/speed*.jsonl` and `memory-encode.jsonl` by `make docs`. Every run is a fresh process with
+two threads on two cores of {cpu}; ours runs before each run of a peer, and the table has medians. *Ours* says how many
+times as fast Crossfield is as that library in the column before: under 1 it is slower.
 
-The rows (`benchmarks/speed/ctr_data.py`): 13 numbers, 26 id columns with Zipf's frequencies, effects of first and second order
-planted; 500,000 to train and 100,000 to measure unless the row says otherwise. All models: embeddings of 16, hidden layers of
-400-400-400, batches of 4096, Adam at .001, one epoch. What differs: ours computes in bf16 with fp32 weights, and its Adam moves
-the rows of a batch only ([decisions/006-training-step.md](decisions/006-training-step.md)).
+The rows (`benchmarks/speed/ctr_data.py`): 13 numbers, 26 id columns with Zipf's frequencies, planted effects of first
+and second order; 100,000 to measure. All models: embeddings of 16, hidden layers of 400-400-400, batches of 4096, Adam
+at .001, one epoch. What differs: ours computes in bf16 with fp32 weights, and its Adam moves the rows of a batch only
+([decisions/006-training-step.md](decisions/006-training-step.md)).
 
-`python benchmarks/speed/run.py --peer deepctr=PYTHON ... --record`; each script in `benchmarks/speed/peers/` says how to make
-its environment."""
+`python benchmarks/speed/run.py --peer deepctr=PYTHON ... --record`; each script in `benchmarks/speed/peers/` says how
+to make its environment."""
 
 
 def speed_page(contests: Sequence[Line], house: Sequence[Line], memory: Sequence[Line]) -> str:
@@ -34,8 +34,8 @@ def speed_page(contests: Sequence[Line], house: Sequence[Line], memory: Sequence
     if full:
         parts += [
             f"## Tables of {full[0]['vocabulary'] / 1e6:.0f} M rows",
-            "The same with a row for every id that there is, met or not (`--scale 10 --full-tables`): what a step costs "
-            "must follow the rows it touches, not the size of the tables.",
+            "The same with a row for every id that there is, met or not (`--scale 10 --full-tables`): what a step "
+            "costs must follow the rows it touches, not the size of the tables.",
             contest_table(full),
         ]
     ranking = [line for line in contests if line["model"] in RANKING]
@@ -124,15 +124,16 @@ def house_section(lines: Sequence[Line]) -> list[str]:
 TOLD = {
     "dense": lambda line: (
         f"- The dense part of DCN-V2 (three cross layers of 429 beside the MLP), forward and backward: "
-        f"{line['gflops']:.0f} GFLOP/s in bf16, {line['share']:.0%} of the {line['matmul_gflops']:.0f} that one product of "
-        "matrices reaches."
+        f"{line['gflops']:.0f} GFLOP/s in bf16, {line['share']:.0%} of the {line['matmul_gflops']:.0f} that one "
+        "product of matrices reaches."
     ),
     "tables": lambda line: (
         f"- A step of DeepFM: {line['ms_1m']:.1f} ms with tables of 1 M rows, {line['ms_10m']:.1f} with 10 M: "
         f"{line['ratio']:.2f} times as long."
     ),
     "auc": lambda line: (
-        f"- AUC of {line['rows'] / 1e6:.0f} M scores: {line['seconds']:.1f} s; scikit-learn {line['sklearn_seconds']:.1f} s."
+        f"- AUC of {line['rows'] / 1e6:.0f} M scores: {line['seconds']:.1f} s; "
+        f"scikit-learn {line['sklearn_seconds']:.1f} s."
     ),
     "again": lambda line: (
         f"- From the start of the process to the first training step, {line['rows']:,} rows of CSV: "
@@ -170,7 +171,7 @@ def memory_section(lines: Sequence[Line]) -> list[str]:
     return [
         "## From text to encoded rows",
         "`python benchmarks/memory/encode.py FILE --record`, and with `--pandas` what pandas takes for the same: "
-        "vocabularies by falling count, numbers scaled, everything written as arrays. Two threads. Pages of mapped files "
-        "do not count as memory: the system can drop them.",
+        "vocabularies by falling count, numbers scaled, everything written as arrays. Two threads. Pages of mapped "
+        "files do not count as memory: the system can drop them.",
         markdown_table(head, rows),
     ]

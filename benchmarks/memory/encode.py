@@ -1,10 +1,11 @@
 """Anonymous memory and speed of fitting an encoder on a Criteo-shaped text file and storing its rows encoded.
 
-python benchmarks/memory/encode.py all_criteo_raw.txt [--min-count 1] [--record]
+python benchmarks/memory/encode.py all_criteo_raw.txt [--min-count 1] [--pandas] [--record]
 
 The file: tab-separated, no header, label, 13 counts, 26 ids. Prints one JSON line; with --record it is also appended
 to benchmarks/results/memory-encode.jsonl. Memory is the peak of RssAnon, sampled every 20 ms: pages of mapped files
-can be dropped at any time and do not count.
+can be dropped at any time and do not count. With --pandas, pandas does the same: ids by falling count, numbers as
+standardised logarithms, arrays written to disk.
 """
 
 import argparse
@@ -117,8 +118,45 @@ def measure(path: Path, config: EncoderConfig) -> dict[str, object]:
         "rows_per_cpu_second": round(store.num_rows / cpu),
         "read_rows_per_cpu_second": round(num_read / max(seconds["read_epoch"]["cpu"], 0.1)),
         "seconds": seconds,
+        "seconds_in_all": round(sum(one["wall"] for name, one in seconds.items() if name != "read_epoch"), 1),
         "config": config.model_dump(exclude_unset=True),
         "versions": {name: version(name) for name in ("crossfield", "polars", "numpy")},
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def measure_pandas(path: Path, config: EncoderConfig) -> dict[str, object]:
+    import pandas as pd
+
+    peak, clock, before = Peak(), Clock(), anonymous_bytes()
+    peak.start()
+    with tempfile.TemporaryDirectory(prefix="crossfield-bench-") as scratch:
+        names = ["label", *COUNTS, *IDS]
+        rows = pd.read_csv(path, sep="\t", header=None, names=names, dtype=dict.fromkeys(IDS, str))
+        dense = np.log1p(rows[list(COUNTS)].fillna(0).clip(lower=0).to_numpy(np.float32))
+        np.save(Path(scratch) / "dense.npy", (dense - dense.mean(0)) / dense.std(0))
+        ids, num_ids = np.empty((len(rows), len(IDS)), np.int32), 0
+        for column, name in enumerate(IDS):
+            counts = rows[name].value_counts()
+            kept = counts[counts >= config.min_count].index
+            found = rows[name].map(pd.Series(np.arange(2, len(kept) + 2), kept))
+            ids[:, column] = found.fillna(1).where(rows[name].notna(), 0)
+            num_ids += len(kept)
+        np.save(Path(scratch) / "ids.npy", ids)
+        np.save(Path(scratch) / "labels.npy", rows["label"].to_numpy(np.float32))
+        memory, seconds = peak.stop(), clock.lap()
+    return {
+        "lib": "pandas",
+        "what": "fit + encode",
+        "rows": len(rows),
+        "ids": num_ids,
+        "anonymous_mb": round(memory / 1e6),
+        "anonymous_mb_before": round(before / 1e6),
+        "rows_per_cpu_second": round(len(rows) / seconds["cpu"]),
+        "seconds": {"all": seconds},
+        "seconds_in_all": seconds["wall"],
+        "config": config.model_dump(exclude_unset=True),
+        "versions": {name: version(name) for name in ("pandas", "numpy")},
         "load": round(os.getloadavg()[0], 1),
     }
 
@@ -127,10 +165,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--min-count", type=int, default=1)
+    parser.add_argument("--pandas", action="store_true", help="let pandas do it")
     parser.add_argument("--record", action="store_true", help=f"append to {RESULTS.name}")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    result = measure(arguments.data, EncoderConfig(min_count=arguments.min_count))
+    work = measure_pandas if arguments.pandas else measure
+    result = work(arguments.data, EncoderConfig(min_count=arguments.min_count))
     print(json.dumps(result))
     if arguments.record:
         append_line(RESULTS, result)

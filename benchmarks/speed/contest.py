@@ -21,7 +21,7 @@ CATEGORICAL = [f"C{number}" for number in range(1, 27)]
 EMBEDDING_DIM, HIDDEN, BATCH_ROWS, LEARNING_RATE = 16, (400, 400, 400), 4096, 1e-3
 """The work: the same for all."""
 CROSS_LAYERS, CIN, DLRM_BOTTOM = 3, (64, 64), (128, 64)
-PAIRS, RANKING_DIM, TOWER = ("user", "item"), 64, (128, 64, 32)
+RANKING_DIM, TOWER = 64, (128, 64, 32)
 
 
 class Contest:

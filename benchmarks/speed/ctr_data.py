@@ -1,11 +1,12 @@
 """Criteo-shaped click rows with planted effects: 13 dense features, 26 id columns with Zipf frequencies.
 
-    python benchmarks/speed/ctr_data.py --out DIR [--train 500000] [--valid 100000] [--vocabulary-scale 1]
+    python benchmarks/speed/ctr_data.py --out DIR [--train 500000] [--valid 100000] [--vocabulary-scale 1] [--criteo]
 
 Writes train.csv and valid.csv (label, I1 to I13, C1 to C26; ids are hexadecimal text, an empty cell is missing) and
-info.json with the click rate and what the true probabilities would reach on the validation rows. The vocabularies add
-up to 1.02 M ids; a scale of 10 multiplies those above 100,000, to 9 M. Chunk by chunk: memory does not grow with the
-rows. The same seed draws the same world and the same rows.
+info.json with the click rate and what the true probabilities would reach on the validation rows. With --criteo the
+files are tab-separated and have no header, as Criteo's own. The vocabularies add up to 1.02 M ids; a scale of 10
+multiplies those above 100,000, to 9 M. Chunk by chunk: memory does not grow with the rows. The same seed draws the
+same world and the same rows.
 """
 
 import argparse
@@ -158,6 +159,7 @@ def main() -> None:
     parser.add_argument("--valid", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--vocabulary-scale", type=int, default=1)
+    parser.add_argument("--criteo", action="store_true", help="tab-separated, no header")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     world = World(given.seed, given.vocabulary_scale)
@@ -167,7 +169,7 @@ def main() -> None:
         with (given.out / f"{name}.csv").open("w") as file:
             for size in chunks(num_rows):
                 rows = world.rows(chunk, size)
-                _write(rows, file, with_header=file.tell() == 0)
+                _write(rows, file, criteo=given.criteo)
                 labels.append(rows.label)
                 truth.append(rows.probability)
                 chunk += 1
@@ -182,8 +184,9 @@ def main() -> None:
     (given.out / "info.json").write_text(json.dumps({**about, "best_log_loss": log_loss(found, logits)}) + "\n")
 
 
-def _write(rows: Rows, file: TextIO, *, with_header: bool) -> None:
-    file.write(frame_of(rows).write_csv(include_header=with_header))
+def _write(rows: Rows, file: TextIO, *, criteo: bool) -> None:
+    with_header = file.tell() == 0 and not criteo
+    file.write(frame_of(rows).write_csv(include_header=with_header, separator="\t" if criteo else ","))
 
 
 if __name__ == "__main__":

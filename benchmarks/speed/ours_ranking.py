@@ -1,9 +1,10 @@
 """Crossfield on user-item pairs: one epoch, then every item ranked (NeuMF) or the ten best found (MF) for each user."""
 
-from contest import PAIRS, RANKING_DIM, TOWER, Contest
+from contest import RANKING_DIM, TOWER, Contest
 
 contest = Contest("crossfield")
 with contest.part("import"):
+    import polars as pl
     import torch
 
     from crossfield import Ranker, load
@@ -11,10 +12,14 @@ with contest.part("import"):
 torch.set_num_threads(contest.threads)
 SETTINGS = {"NeuMF": {"mlp_embedding_dim": RANKING_DIM, "hidden": TOWER}, "MF": {}}
 with contest.part("prepare"):
-    pairs = {"columns": PAIRS, "header": False, "separator": "\t", "user": "user", "item": "item"}
-    train = load(str(contest.data / "train.tsv"), quiet=True, **pairs)
-    test = load(str(contest.data / "test.tsv"), quiet=True, **pairs)
-    users = test.frame.select("user").collect()["user"]
+    tables = [
+        pl.read_csv(contest.data / f"{part}.tsv", separator="\t", has_header=False).select(
+            user="column_1", item="column_2"
+        )
+        for part in ("train", "test")
+    ]
+    train, test = (load(one, quiet=True, user="user", item="item") for one in tables)
+    users = tables[1]["user"]
 ranker = Ranker(
     contest.model.lower(),
     embedding_dim=RANKING_DIM,
@@ -29,6 +34,5 @@ with contest.part("evaluate"):
     else:
         best = ranker.recommend(users.to_list(), k=10)
 if contest.model == "MF":
-    target = test.frame.select("user", "item").collect()
-    hr10 = len(best.join(target, on=["user", "item"])) / len(users)
+    hr10 = len(best.join(tables[1], on=["user", "item"])) / len(users)
 contest.finish(versions()["crossfield"], train_rows=train.num_rows, valid_rows=len(users), hr10=float(hr10))
