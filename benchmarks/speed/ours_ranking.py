@@ -14,7 +14,7 @@ SETTINGS = {"NeuMF": {"mlp_embedding_dim": RANKING_DIM, "hidden": TOWER}, "MF": 
 with contest.part("prepare"):
     tables = [
         pl.read_csv(contest.data / f"{part}.tsv", separator="\t", has_header=False).select(
-            user="column_1", item="column_2"
+            user="column_0", item="column_1"
         )
         for part in ("train", "test")
     ]
