@@ -132,12 +132,12 @@ def settled(device: torch.device) -> Iterator[None]:
     fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # torch does not type it
     _be_deterministic(is_deterministic or device.type == "cpu")
     # PERF: else every new tensor is written once more, 2 % of a step; nothing here reads what it has not written.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # untyped
     try:
         with _kept_memory():
             yield
     finally:
-        torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
+        torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]  # untyped
         _be_deterministic(is_deterministic)
         torch.set_num_threads(threads)
 

@@ -19,7 +19,8 @@ def eager(function: Callable[Given, Result]) -> Callable[Given, Result]:
     @wraps(function)
     def call(*args: Given.args, **kwargs: Given.kwargs) -> Result:
         if torch.compiler.is_compiling():
-            result: Result = torch.compiler.disable(function)(*args, **kwargs)  # type: ignore[no-untyped-call]
+            as_it_is = torch.compiler.disable(function)  # type: ignore[no-untyped-call]  # torch does not type it
+            result: Result = as_it_is(*args, **kwargs)
             return result
         return function(*args, **kwargs)
 
