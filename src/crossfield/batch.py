@@ -86,6 +86,20 @@ class Batch:
             lambda value: Jagged(value.values.to(device), value.offsets.to(device)),
         )
 
+    def copy(self) -> "Batch":
+        """The same batch in memory of its own."""
+        return self._map(Tensor.clone, lambda value: Jagged(value.values.clone(), value.offsets.clone()))
+
+    def fill(self, other: "Batch") -> None:
+        """Take over the values of another batch of the same size; without sequences."""
+        for one in fields(self):
+            if isinstance(value := getattr(self, one.name), Tensor):
+                value.copy_(getattr(other, one.name), non_blocking=True)
+
+    def pinned(self) -> "Batch":
+        """The same batch in memory that a GPU can read while the CPU goes on."""
+        return self._map(Tensor.pin_memory, lambda value: Jagged(value.values.pin_memory(), value.offsets.pin_memory()))
+
     def check(self, schema: ModelSchema) -> "Batch":
         """Check shapes and the range of every id once, where a batch is born; returns self.
 

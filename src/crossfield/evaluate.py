@@ -39,14 +39,14 @@ def predict(model: Model, batches: Iterable[Batch], *, device: torch.device | st
     model with several tasks it is the first.
     """
     names = ("logits", "labels", "weights", "groups", "rows")
-    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    parts: dict[str, list[Tensor]] = {name: [] for name in names}
     target = torch.device(device) if device is not None else device_of(model)
     with evaluation_mode(model):
         for batch in batches:
-            parts["logits"].append(logits_of(model, batch.to(target)).cpu().numpy())
+            parts["logits"].append(logits_of(model, batch.to(target)))
             for name, value in _row_values(batch).items():
-                parts[name].append(value.cpu().numpy())
-    joined = {name: np.concatenate(some) for name, some in parts.items() if some}
+                parts[name].append(value)
+    joined = {name: torch.cat(some).numpy(force=True) for name, some in parts.items() if some}
     floats = {name: joined[name].astype(np.float64) for name in names[:3] if name in joined}
     whole = {name: joined[name] for name in names[3:] if name in joined}
     return Predictions(**{"logits": np.empty(0), **floats, **whole})

@@ -21,7 +21,8 @@ from crossfield.data.dataset import Dataset
 from crossfield.data.encode import Encoded, Encoder, on_disk
 from crossfield.data.entities import Entities
 from crossfield.data.negatives import NegativeSampler, keep_mask
-from crossfield.data.store import Reader, Store, write_store
+from crossfield.data.resident import keep_on
+from crossfield.data.store import Position, Reader, Store, write_store
 from crossfield.errors import ConfigError, CorruptError, RunError, SchemaError
 from crossfield.evaluate import predict, rank_candidates
 from crossfield.files import read_json, sha256_of, write_json
@@ -30,6 +31,7 @@ from crossfield.models.base import Interactions, Model, Solved
 from crossfield.progress import Report
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
+from crossfield.scoring import device_of
 from crossfield.train import FREE_ON_RESUME, Trainer, TrainResult
 
 Listener = Callable[[Report], None]
@@ -295,8 +297,12 @@ def click_monitor(valid: Store | None) -> Callable[[Model], dict[str, float]] | 
     if valid is None:
         return None
 
+    reader = Reader(valid, batch_size=EVALUATION_ROWS, shuffle=False)
+
     def measure(model: Model) -> dict[str, float]:
-        found = predict(model, Reader(valid, batch_size=EVALUATION_ROWS, shuffle=False).epoch())
+        keep_on(reader, device_of(model))
+        reader.position = Position()
+        found = predict(model, reader.epoch())
         labels = np.asarray(found.labels)
         return {name: metric(labels, found.logits, found.weights) for name, metric in _CLICK_METRICS.items()}
 

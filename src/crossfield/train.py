@@ -13,6 +13,7 @@ from crossfield.batch import Batch
 from crossfield.checkpoint import Checkpoints, rng_state, set_rng_state
 from crossfield.data.negatives import NegativeSampler
 from crossfield.data.prefetch import prefetched
+from crossfield.data.resident import keep_on
 from crossfield.data.store import Reader
 from crossfield.errors import DataError
 from crossfield.layers.linear import set_padding
@@ -21,6 +22,7 @@ from crossfield.models.base import Model
 from crossfield.objectives import Objective, choose_objective
 from crossfield.optim import build_optimizers
 from crossfield.progress import Meter, Report, ReportKind, RunLog, Stopwatch, TrainResult, check_finite, plain
+from crossfield.recording import RecordedStep, Step
 from crossfield.stopping import Interrupts, Plateau
 from crossfield.train_options import TrainConfig
 
@@ -86,6 +88,7 @@ class Trainer:
         self._num_batches = reader.num_batches
         if not self._num_batches:
             raise DataError("there are no training rows")
+        self._full_size = config.batch_size * (1 + (negatives.per_positive if negatives else 0))
         self._last_step = config.epochs * self._num_batches
 
     def fit(self, resume: bool = False) -> TrainResult:
@@ -122,6 +125,7 @@ class Trainer:
         state = self._checkpoints.find(resume=resume)
         self._means = Means(**state["means"]) if state is not None else self._choose_means()
         self._use_means()
+        self._use_device()
         torch.manual_seed(config.seed)
         if state is not None:
             self._restore(state)
@@ -156,6 +160,15 @@ class Trainer:
         set_padding(self.model, _PADDING if self.config.pad_widths and not self._means.bf16 else 1)
         self._full_called = compiled(self._called) if self._means.compiled else self._called
 
+    def _use_device(self) -> None:
+        """On a GPU: rows there where they fit, and steps launched whole where that is asked for."""
+        self._step: Step = self._plain_step
+        if self._device.type == "cuda":
+            if self.config.cuda_graph:
+                self._step = RecordedStep(self._plain_step, self.model, self._optimizers, batch_size=self._full_size)
+            if self._negatives is None and keep_on(self.reader, self._device):
+                self._notes.append("rows on the GPU")
+
     @property
     def _place(self) -> tuple[int, int]:
         return self._at.step, self._at.evaluations
@@ -185,22 +198,31 @@ class Trainer:
         PERF: a reading thread beside as many computing ones as there are cores holds these up: DeepFM on two cores
         68,800 rows/s with it, 70,700 without.
         """
+        if self.reader.source is not self.reader.store:
+            return self.reader.epoch()  # a gather on the GPU, which nobody waits for
+        if self._device.type == "cuda" and self._negatives is None:
+            return prefetched(batch.pinned() for batch in self.reader.epoch())
         has_room = self._device.type != "cpu" or self._means.threads < num_cores()
         return prefetched(self.reader.epoch()) if has_room else self.reader.epoch()
 
     def _train(self, batch: Batch) -> None:
         """One step, never cut in two by a signal."""
         with self._interrupts.whole():
-            # Compiled code knows one shape only: the short last batch runs as it is.
-            called = self._full_called if batch.size == self.config.batch_size else self._called
             batch = self._make_ready(batch)
-            with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._means.bf16):
-                loss = self._objective(called, batch)
-            self._optimizers.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizers.step()
+            loss = self._step(batch)
             self._at.step += 1
             self._meter.add(self._at.step, loss, batch)
+
+    def _plain_step(self, batch: Batch) -> Tensor:
+        """Loss, gradients, update; the mean loss of the batch."""
+        # Compiled code knows one shape only: the short last batch runs as it is.
+        called = self._full_called if batch.size == self._full_size else self._called
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._means.bf16):
+            loss = self._objective(called, batch)
+        self._optimizers.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizers.step()
+        return loss.detach()
 
     def _make_ready(self, batch: Batch) -> Batch:
         if self._negatives is not None:
@@ -321,6 +343,8 @@ class Trainer:
         if self._best is not None:
             self.model.load_state_dict(self._best)
         self.model.eval()
+        if isinstance(self._step, RecordedStep) and self._step.reason:
+            self._notes.append(f"no CUDA graph: {self._step.reason}")
         stopped = self._at.step < self._last_step
         note = f"no improvement in {self.config.patience} evaluations" if stopped else "all epochs done"
         end = self._report("end", self._at.best_metrics, note)

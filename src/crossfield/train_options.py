@@ -24,6 +24,9 @@ class TrainConfig(OptimConfig):
     for it. Weights, losses, evaluation and prediction are fp32 always."""
     compile: Switch = "auto"
     """Compile the model for the full batches; auto does so where training takes far longer than the 30 s it costs."""
+    cuda_graph: bool = False
+    """On a GPU, record a step once and launch it whole from then on. Not for multi-valued fields, nor for a clip with
+    row-sparse optimisers: such steps run as they are."""
     pad_widths: bool = True
     """Round layer widths up to a multiple of 16 while computing; weights are stored as they are."""
     objective: Literal["bce", "bpr"] = "bce"

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 import numpy as np
 
@@ -201,6 +201,14 @@ class Position:
         return cls(**values)
 
 
+class Source(Protocol):
+    """Where a reader takes rows from: the store, or a copy of it on a GPU."""
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """The rows at the given positions [B] int64, in that order."""
+        ...
+
+
 class Reader:
     """Gives a store's rows in batches; the order is a pure function of (seed, epoch), the position is two numbers.
 
@@ -218,6 +226,7 @@ class Reader:
             )
         self.store, self.batch_size, self.seed, self.shuffle = store, batch_size, seed, shuffle
         self.rank, self.world = rank, world
+        self.source: Source = store
         self._position = Position()
 
     @property
@@ -247,7 +256,7 @@ class Reader:
             start, stop = index * self.batch_size, min((index + 1) * self.batch_size, self.store.num_rows)
             rows = np.arange(start, stop) if order is None else order.rows(start, stop)
             self._position = Position(epoch, index + 1)
-            yield self.store.batch(rows[self.rank :: self.world])
+            yield self.source.batch(rows[self.rank :: self.world])
         self._position = Position(epoch + 1)
 
 

@@ -28,16 +28,48 @@ class Found:
     starts: Tensor
     order: Tensor
 
+    def sums(self, vectors: Tensor) -> Tensor:
+        """The sum of the vectors of each distinct row, always in the same order: [n, D], one per id -> [m, D]."""
+        if not vectors.is_cuda:
+            # PERF: 106,496 x 16, two cores: an embedding bag takes 0.5 ms, index_add 1.7, F.embedding's backward 13.
+            return F.embedding_bag(self.order, vectors, self.starts, mode="sum")
+        lengths = self.starts.diff(append=self.starts.new_tensor([self.order.shape[0]]))
+        owners = torch.repeat_interleave(lengths, output_size=self.order.shape[0])
+        summed = vectors.new_zeros(self.starts.shape[0], vectors.shape[1])
+        return summed.index_add_(0, owners, vectors.index_select(0, self.order))
+
+
+@dataclass(frozen=True)
+class FoundPadded(Found):
+    """The same in shapes that do not depend on the ids, m = n, so that nothing waits for a GPU to count them.
+
+    The last distinct row and its sum are repeated to the end: an optimiser that reads rows, computes, and writes them
+    back writes the same values again. ``owners`` [n] says to which distinct row each id in order belongs, ``starts``
+    [n] which sum comes where.
+    """
+
+    owners: Tensor
+
+    def sums(self, vectors: Tensor) -> Tensor:
+        """As above; on a GPU the order of a sum is not fixed."""
+        summed = torch.zeros_like(vectors).index_add_(0, self.owners, vectors.index_select(0, self.order))
+        return summed.index_select(0, self.starts)
+
 
 # The number of distinct rows changes with every batch: inside a compiled graph it would recompile each step.
 @eager
-def find(rows: Tensor, num_rows: int, *, names: tuple[str, ...] = ()) -> Found:
+def find(rows: Tensor, num_rows: int, *, names: tuple[str, ...] = (), padded: bool = False) -> Found:
     """Sort rows [n] int64 of an arena of so many, the fields' offsets already added."""
     # PERF: 106,496 ids, two cores: sorting int32 takes 0.7 ms, int64 1.1, torch.unique with its inverse 1.5.
     fits = num_rows <= torch.iinfo(torch.int32).max
     ranked, order = torch.sort(rows.int() if fits else rows, stable=True)
     begins = torch.ones_like(ranked, dtype=torch.bool)
     torch.ne(ranked[1:], ranked[:-1], out=begins[1:])
+    if padded and len(rows):
+        owners = begins.cumsum(0) - 1
+        slots = torch.arange(len(rows), device=rows.device).minimum(owners[-1])
+        distinct = torch.zeros_like(rows).scatter_(0, owners, ranked.long()).index_select(0, slots)
+        return FoundPadded(names, rows, distinct, slots, order, owners)
     starts = begins.nonzero().squeeze(1)
     return Found(names, rows, ranked.index_select(0, starts).long(), starts, order)
 
@@ -47,30 +79,20 @@ class _RowLookup(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, weight: Tensor, found: Found) -> Tensor:
-        ctx.save_for_backward(found.distinct, found.starts, found.order)
-        ctx.shape = weight.shape  # type: ignore[attr-defined]  # an attribute of our own
+        ctx.found, ctx.shape = found, weight.shape  # type: ignore[attr-defined]  # attributes of our own
         return weight.index_select(0, found.rows)
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
-        distinct, starts, order = ctx.saved_tensors  # type: ignore[attr-defined]  # torch does not type it
-        shape = ctx.shape  # type: ignore[attr-defined]  # an attribute of our own
-        summed = _sum_parts(gradient.contiguous(), order, starts)
+        found, shape = ctx.found, ctx.shape  # type: ignore[attr-defined]  # attributes of our own
         sparse = torch.sparse_coo_tensor(
-            distinct.unsqueeze(0), summed, shape, is_coalesced=True, check_invariants=False
+            found.distinct.unsqueeze(0),
+            found.sums(gradient.contiguous()),
+            shape,
+            is_coalesced=True,
+            check_invariants=False,
         )
         return sparse, None
-
-
-def _sum_parts(vectors: Tensor, order: Tensor, starts: Tensor) -> Tensor:
-    """The sum of each part of the vectors, put in order before, always in that order: [n, D] -> [m, D]."""
-    if not vectors.is_cuda:
-        # PERF: 106,496 x 16, two cores: an embedding bag takes 0.5 ms, index_add 1.7, the backward of F.embedding 13.
-        return F.embedding_bag(order, vectors, starts, mode="sum")
-    lengths = starts.diff(append=starts.new_tensor([order.shape[0]]))
-    owners = torch.repeat_interleave(lengths, output_size=order.shape[0])
-    summed = vectors.new_zeros(starts.shape[0], vectors.shape[1])
-    return summed.index_add_(0, owners, vectors.index_select(0, order))
 
 
 @eager
@@ -79,11 +101,17 @@ def _row_lookup(weight: Tensor, found: Found) -> Tensor:
     return looked_up
 
 
+def is_padded(weight: Tensor) -> bool:
+    """Whether the sparse gradient of this table is padded, as ``EmbeddingArena.pad`` wants it."""
+    return getattr(weight, "_is_padded", False)
+
+
 class EmbeddingArena(nn.Module):
     """One table [R, D] for several fields, each with its own block of rows.
 
     With ``sparse`` set (the row-sparse optimisers set it) the weight's gradient is a sparse tensor that
-    names each row of the batch once, in rising order; otherwise it is dense.
+    names each row of the batch once, in rising order; otherwise it is dense. After ``pad`` its last row
+    is repeated up to the number of ids (``FoundPadded``). ``lookups`` counts those with a sparse gradient.
     """
 
     offsets: Tensor
@@ -91,7 +119,7 @@ class EmbeddingArena(nn.Module):
     def __init__(self, num_rows: Sequence[int], dim: int, *, std: float = 0.01) -> None:
         super().__init__()
         self.num_rows, self.dim, self.std = tuple(num_rows), dim, std
-        self.sparse = False
+        self.sparse, self.lookups = False, 0
         starts = torch.tensor([0, *self.num_rows], dtype=torch.int64).cumsum(0)
         self.register_buffer("offsets", starts[:-1], persistent=False)
         self.weight = nn.Parameter(torch.empty(int(starts[-1]), dim))
@@ -101,6 +129,10 @@ class EmbeddingArena(nn.Module):
         """Draw every row from N(0, std^2)."""
         nn.init.normal_(self.weight, std=self.std)
 
+    def pad(self, wanted: bool) -> None:
+        """Whether gradients have shapes that do not depend on the ids; for one lookup a step only."""
+        self.weight._is_padded = wanted  # type: ignore[attr-defined]  # an attribute of our own
+
     @property
     def seeks(self) -> bool:
         """Whether the next lookup will have a sparse gradient."""
@@ -109,6 +141,7 @@ class EmbeddingArena(nn.Module):
     def read(self, rows: Tensor, found: Found | None) -> Tensor:
         """Vectors [n, D] of arena rows [n] int64; with what was found of them where the arena seeks."""
         if self.seeks and found is not None:
+            self.lookups += 1
             looked_up: Tensor = _row_lookup(self.weight, found)
             return looked_up
         return self.weight.index_select(0, rows)
@@ -116,7 +149,11 @@ class EmbeddingArena(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors [B, F, D] of ids [B, F] int64, one column per field of the arena."""
         rows = (ids + self.offsets).reshape(-1)
-        return self.read(rows, find(rows, len(self.weight)) if self.seeks else None).view(*ids.shape, self.dim)
+        return self.read(rows, self.find(rows)).view(*ids.shape, self.dim)
+
+    def find(self, rows: Tensor, names: tuple[str, ...] = ()) -> Found | None:
+        """What the gradient needs to know of arena rows [n] int64; None where it is dense."""
+        return find(rows, len(self.weight), names=names, padded=is_padded(self.weight)) if self.seeks else None
 
 
 def pool(vectors: Tensor, sequence: Jagged, *, mean: bool) -> Tensor:
@@ -179,7 +216,7 @@ class FieldEmbedding(nn.Module):
 
     def find(self, batch: Batch) -> Found | None:
         """What the gradient needs to know of the batch's ids, for tables of these fields; None where it is dense."""
-        return find(self._rows(batch), len(self.arena.weight), names=self.names) if self.arena.seeks else None
+        return self.arena.find(self._rows(batch), self.names) if self.arena.seeks else None
 
     def _rows(self, batch: Batch) -> Tensor:
         single = batch.categorical.index_select(1, self.columns) + self.arena.offsets[: len(self.columns)]
