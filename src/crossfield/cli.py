@@ -299,6 +299,45 @@ def tour(
     _print(result, as_json)
 
 
+@app.command()
+def reproduce(
+    table: Annotated[str | None, typer.Argument(help="A table of published results; without it, list them.")] = None,
+    rows: Annotated[list[str] | None, typer.Argument(help="Only these rows.")] = None,
+    draw: Annotated[
+        bool, typer.Option("--table", help="Draw the page of all tables from the results; run none.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="With --table, the Markdown file to write.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs per row instead of the table's own number.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of the result lines.")] = Path("benchmarks/results"),
+    work: Annotated[Path, typer.Option(help="Folder of the runs, which go on where they stopped.")] = Path(
+        "runs/reproduce"
+    ),
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each.")] = 1,
+    device: DeviceOption = "cpu",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run published tables again, row by row and seed by seed, and judge them by rule."""
+    from crossfield import verbs
+
+    if draw:
+        _print(verbs.draw_tables(results, out), as_json)
+        return
+    found = verbs.reproduce(
+        table,
+        rows or (),
+        seeds=seeds,
+        results=results,
+        work=work,
+        jobs=jobs,
+        threads=threads,
+        device=device,
+        quiet=quiet,
+    )
+    _print(found, as_json)
+
+
 def _recipe_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Recipe key -> value of the flags that were given, of all flags of ``fit``, ``plan`` or ``schema`` by name."""
     same = ("valid", "label", "user", "item", "time", "weight", "ignore", "header", "separator", "split")

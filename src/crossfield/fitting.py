@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from crossfield.progress import Report
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
 from crossfield.scoring import device_of
-from crossfield.train import FREE_ON_RESUME, Trainer, TrainResult
+from crossfield.train import FREE_ON_RESUME, Evaluate, Trainer, TrainResult
 
 Listener = Callable[[Report], None]
 Say = Callable[[str], None]
@@ -59,6 +60,10 @@ class Prepared:
     """Whether an earlier run encoded them."""
 
 
+Watch = Callable[[Prepared, Model], dict[str, float]]
+"""Measures a model on rows that nothing is chosen by."""
+
+
 def fit_bundle(
     recipe: Recipe,
     train: Dataset,
@@ -67,10 +72,11 @@ def fit_bundle(
     work: Path,
     resume: bool = False,
     device: str = "cpu",
+    watch: Watch | None = None,
     listener: Listener,
     say: Say,
 ) -> Bundle:
-    """Train the recipe's model on raw rows, scratch files and checkpoints in ``work``.
+    """Train the recipe's model on raw rows, scratch files and checkpoints in ``work``; ``watch`` measures test rows.
 
     Raises DataError, SchemaError or ConfigError on what cannot be trained; with ``resume``, ConfigError where the
     work that lies there belongs to another recipe.
@@ -86,7 +92,7 @@ def fit_bundle(
     torch.manual_seed(recipe.train.seed)
     model = CATALOGUE[recipe.name](prepared.encoder.model_schema, recipe.model).to(device)
     _start(model, recipe, prepared.encoder)
-    history = _learn(recipe, model, prepared, work=work, resume=resume, listener=listener)
+    history = _learn(recipe, model, prepared, watch=watch, work=work, resume=resume, listener=listener)
     about = {**_about(recipe, model, prepared, train), **history, "seconds": time.time() - started}
     return Bundle(recipe, prepared.encoder, model.cpu().eval(), prepared.entities, about)
 
@@ -241,12 +247,19 @@ def _start(model: Model, recipe: Recipe, encoder: Encoder) -> None:
 
 
 def _learn(
-    recipe: Recipe, model: Model, prepared: Prepared, *, work: Path, resume: bool, listener: Listener
+    recipe: Recipe,
+    model: Model,
+    prepared: Prepared,
+    *,
+    watch: Watch | None,
+    work: Path,
+    resume: bool,
+    listener: Listener,
 ) -> dict[str, Any]:
     if isinstance(model, Solved):
         model.solve(interactions(prepared.train))
         return {"history": []}
-    result = _trainer(recipe, model, prepared, work=work, listener=listener).fit(resume=resume)
+    result = _trainer(recipe, model, prepared, watch=watch, work=work, listener=listener).fit(resume=resume)
     return _describe(result)
 
 
@@ -260,9 +273,13 @@ def interactions(store: Store) -> Interactions:
     return Interactions(ids[:, 0].long(), ids[:, 1].long(), labels, weights)
 
 
-def _trainer(recipe: Recipe, model: Model, prepared: Prepared, *, work: Path, listener: Listener) -> Trainer:
+def _trainer(
+    recipe: Recipe, model: Model, prepared: Prepared, *, watch: Watch | None, work: Path, listener: Listener
+) -> Trainer:
     config, implicit = recipe.train, prepared.encoder.schema.label is None
     evaluate = ranking_monitor(prepared, config.seed) if implicit else click_monitor(prepared.valid)
+    if evaluate is not None and watch is not None:
+        evaluate = _watched(evaluate, partial(watch, prepared))
     return Trainer(
         model,
         Reader(prepared.train, batch_size=config.batch_size, seed=config.seed),
@@ -273,6 +290,11 @@ def _trainer(recipe: Recipe, model: Model, prepared: Prepared, *, work: Path, li
         on_report=listener,
         unseen_rate=recipe.encoder.unseen_rate,
     )
+
+
+def _watched(evaluate: Evaluate, watch: Evaluate) -> Evaluate:
+    """Both measures; what is watched gets a name that nothing monitors."""
+    return lambda model: {**evaluate(model), **{f"test {name}": value for name, value in watch(model).items()}}
 
 
 def num_negatives(recipe: Recipe, schema: FeatureSchema) -> int:

@@ -30,9 +30,10 @@ from crossfield.evaluate import Predictions, click_report, id_slices, rank_candi
 from crossfield.evaluate import predict as predict_batches
 from crossfield.evaluate import recommend as recommend_ids
 from crossfield.files import MANIFEST, RunLock, make_folder
-from crossfield.fitting import EVALUATION_ROWS, check_same, data_sha256, fit_bundle
+from crossfield.fitting import EVALUATION_ROWS, Prepared, Watch, check_same, data_sha256, fit_bundle
 from crossfield.losses import undo_downsampling
 from crossfield.metrics import probability
+from crossfield.models.base import Model
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
 from crossfield.train import FREE_ON_RESUME
@@ -172,12 +173,27 @@ class Ranker:
             work=work,
             resume=resume,
             device=self.device,
+            watch=self._watch(test),
             listener=silence if quiet else TrainingProgress(),
             say=silence if quiet else say,
         )
         if test is not None:
             self._bundle.about["test"] = self.evaluate(test, intervals=False, quiet=quiet)
         return self
+
+    def _watch(self, test: Dataset | RankingTest | None) -> Watch | None:
+        if not self.recipe.train.watch_test:
+            return None
+        if test is None:
+            raise ConfigError("train.watch_test wants a test part to watch, and there is none")
+
+        def measure(prepared: Prepared, model: Model) -> dict[str, float]:
+            other = Ranker(self.recipe, device=self.device)
+            other._bundle = Bundle(self.recipe, prepared.encoder, model, prepared.entities, {})
+            report = other.evaluate(test, intervals=False, quiet=True)
+            return {name: value for name, value in report.items() if isinstance(value, float)}
+
+        return measure
 
     def _training_rows(self, data: Dataset | Tabular) -> Dataset:
         return data if isinstance(data, Dataset) else load_as(self.recipe, data, None)

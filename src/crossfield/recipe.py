@@ -5,6 +5,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -94,6 +95,12 @@ def model_config(name: str | None, values: Mapping[str, Any]) -> ModelConfig:
     if name not in CATALOGUE:
         raise ConfigError(f"unknown model {name!r}{nearest(str(name), CATALOGUE)}")
     return CATALOGUE[name].config_type.of(values, prefix="model")
+
+
+def recipe_path(path: Path) -> Path:
+    """A recipe file: as given, or one that the package ships (``frappe/deepfm``)."""
+    shipped = files("crossfield") / "recipes" / f"{path}.toml"
+    return Path(str(shipped)) if not path.exists() and shipped.is_file() else path
 
 
 def read_toml(path: Path) -> dict[str, Any]:

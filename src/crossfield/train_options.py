@@ -46,6 +46,8 @@ class TrainConfig(OptimConfig):
     """The learning rate is multiplied by this after each evaluation without an improvement; 1 leaves it."""
     min_lr: float = Field(1e-6, ge=0)
     """The learning rate does not go below this."""
+    watch_test: bool = False
+    """Also measure the test part at every evaluation and keep it in the history; nothing is chosen by it."""
     evals_per_epoch: int = Field(1, ge=1)
     """Evaluations per epoch."""
     checkpoint_seconds: float = Field(60.0, ge=0)
