@@ -92,7 +92,7 @@ class CINLayer(nn.Module):
         given: tuple[Tensor, ...] = (x_k, x_0, self.weight)
         if torch.is_autocast_enabled(x_k.device.type):
             given = tuple(one.to(torch.get_autocast_dtype(x_k.device.type)) for one in given)
-        is_run = self.training and torch.is_grad_enabled() or torch.is_inference_mode_enabled()
+        is_run = (self.training and torch.is_grad_enabled()) or torch.is_inference_mode_enabled()
         compressed: Tensor = _compress_blocks(*given) if is_run else compress(*given)
         return compressed if self.bias is None else compressed + self.bias
 
