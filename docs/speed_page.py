@@ -143,9 +143,9 @@ def profile_section(lines: Sequence[Line]) -> list[str]:
         "Where a training step goes, in ms (4096 rows, two threads): the whole step; the least that its products of "
         "matrices can take, at the rate of one product in the same run; its share; and what a profiler sees by kind.",
         markdown_table(("model", "step", "least", "share", *kinds), rows),
-        "That is why training misses the four- and fivefold that were asked for where it does: about half to two thirds of "
-        "a step is products of matrices at the machine's own rate, which no library can pass. With nothing beside "
-        "them a step would be 1.6 to 2.2 times as fast. From start to end the rest is reading and encoding text "
+        "That is why training misses the four- and fivefold that were asked for where it does: about half to two "
+        "thirds of a step is products of matrices at the machine's own rate, which no library can pass. With nothing "
+        "beside them a step would be 1.6 to 2.2 times as fast. From start to end the rest is reading and encoding text "
         "(both cores busy), imports, and evaluation in fp32; five times as fast as the fastest peer would need "
         "training at that limit, and half the time for the text.",
     ]
