@@ -67,6 +67,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def has_checksum(path: Path, checksum: str) -> bool:
+    """Whether a file has a checksum: SHA-256 in hex, ``md5:`` and MD5, or ``git:`` and the id git gives its content."""
+    algorithm, _, expected = checksum.rpartition(":")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: _new_hash(path, algorithm or "sha256")).hexdigest() == expected
+
+
+def _new_hash(path: Path, algorithm: str) -> Any:
+    if algorithm == "git":  # SHA-1 of a header with the size, then the content
+        return hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    return hashlib.new(algorithm, usedforsecurity=False)
+
+
 def confined(folder: Path, name: str) -> Path:
     """The path of ``name`` inside ``folder``; raises CorruptError where it would leave the folder."""
     path = folder / name
