@@ -104,7 +104,7 @@ def test_every_row_has_one_run_before_any_has_two(clicks: Path) -> None:
     found = table(clicks, row=[{"name": "a"}, {"name": "b", "seeds": 1}, {"name": "c"}])
     order = [(row.name, seed) for row, seed in missing(found, found.rows, [], seeds=None)]
     assert order == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("c", 1)]
-    done = {"table": "clicks", "row_sha256": found.row("c").sha256, "seed": 0, "status": "ok"}
+    done = {"table": "clicks", "row": "c", "row_sha256": found.row("c").sha256, "seed": 0, "status": "ok"}
     left = [(row.name, seed) for row, seed in missing(found, found.rows, [done], seeds=3)]
     assert left[:2] == [("a", 0), ("b", 0)] and ("c", 0) not in left and ("b", 2) in left
 

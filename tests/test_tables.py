@@ -1,39 +1,25 @@
 """The tables of published results: what each row says of its run, checked against the counts that were logged."""
 
-import tomllib
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from crossfield.data.public import PUBLIC
 from crossfield.footprint import outline
 from crossfield.models.base import Model
+from crossfield.proof import Table, table_names
 from crossfield.ranker import Ranker
 from crossfield.recipe import Recipe
 from crossfield.schema import Field, Kind, ModelSchema
 
-FOLDER = Path(str(files("crossfield") / "tables"))
-TABLES: dict[str, dict[str, Any]] = {path.stem: tomllib.loads(path.read_text()) for path in FOLDER.glob("*.toml")}
+TABLES = {name: Table.read(name) for name in table_names()}
 NAMES = ["avazu_x4", "criteo_x4", "movielens_1m_ctr", "movielenslatest_x1", "pinterest"]
-ROWS = [(table, row["name"]) for table in NAMES for row in TABLES[table]["row"]]
-SECTIONS = ("data", "encoder", "model", "train")
-
-
-def row_of(table: str, name: str) -> dict[str, Any]:
-    found: list[dict[str, Any]] = [row for row in TABLES[table]["row"] if row["name"] == name]
-    assert len(found) == 1, f"{len(found)} rows named {name} in {table}"
-    return found[0]
+ROWS = [(table, row.name) for table in NAMES for row in TABLES[table].rows]
 
 
 def recipe_of(table: str, name: str) -> Recipe:
-    """A row's recipe: the table's base, the row over it key by key, behind them what the data set says of itself."""
-    spec, row = TABLES[table], row_of(table, name)
-    values = {section: {**spec["base"].get(section, {}), **row.get(section, {})} for section in SECTIONS}
-    options = PUBLIC[spec["data"]].options.model_dump(mode="json", exclude_unset=True)
-    return Recipe.of({**values, "data": {**options, "path": spec["data"], **values["data"]}})
+    return TABLES[table].row(name).recipe(0)
 
 
 def schema_of(sizes: Mapping[str, int], multi: Mapping[str, int] | None = None) -> ModelSchema:
@@ -44,7 +30,7 @@ def schema_of(sizes: Mapping[str, int], multi: Mapping[str, int] | None = None) 
 
 
 def tiny_schema(table: str) -> ModelSchema:
-    options = PUBLIC[TABLES[table]["data"]].options
+    options = PUBLIC[TABLES[table].spec.data].options
     kinds = options.kinds or {str(options.user): Kind.CATEGORICAL, str(options.item): Kind.CATEGORICAL}
     multi = {name: 5 for name, kind in kinds.items() if kind is Kind.MULTI}
     return schema_of({name: 7 for name in kinds if name not in multi}, multi)
@@ -54,47 +40,29 @@ def num_weights(model: Model) -> int:
     return sum(one.numel() for one in model.parameters())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", list(TABLES))
 def test_a_table_says_what_its_reader_needs(name: str) -> None:
-    table = TABLES[name]
-    assert table["data"] in PUBLIC and table["seeds"] >= 1 and 0 < table["margin"] <= 0.005
-    assert len(table["about"]) > 200 and table["title"] and table["published"]
-    names = [row["name"] for row in table["row"]]
-    assert len(set(names)) == len(names)
-    for row in table["row"]:
-        known = {
-            "name",
-            *SECTIONS,
-            "expected",
-            "mean",
-            "source",
-            "uncertain",
-            "protocol",
-            "start_from",
-            "seeds",
-            "note",
-        }
-        assert set(row) <= known
-        assert set(row.get("expected", {})) <= set(table["metrics"])
-        assert all(0 < value < 1 for value in row.get("expected", {}).values())
-        assert not row.get("expected") or table["metrics"][0] in row["expected"]
+    table = TABLES[name].spec
+    assert table.data in PUBLIC and 0 < table.margin <= 0.005
+    assert len(table.about) > 200 and table.title and table.published
+    for row in table.row:
+        assert not row.expected or table.metrics[0] in row.expected
 
 
 @pytest.mark.parametrize(("table", "name"), ROWS)
 def test_a_row_is_a_recipe_whose_model_can_be_built(table: str, name: str) -> None:
     recipe = recipe_of(table, name)
-    assert recipe.data.path == TABLES[table]["data"]
-    assert TABLES[table]["data"].replace("-", "_") == table
+    assert TABLES[table].spec.data.replace("-", "_") == table
     model = outline(recipe, tiny_schema(table))
     assert num_weights(model) > 0 or recipe.name == "popularity"
 
 
 def test_pre_trained_models_start_from_rows_of_their_own_shape() -> None:
-    for row in TABLES["pinterest"]["row"]:
-        starts = [recipe_of("pinterest", name).model.model_dump() for name in row.get("start_from", [])]
+    for row in TABLES["pinterest"].rows:
+        starts = [recipe_of("pinterest", name).model.model_dump() for name in row.spec.start_from]
         if starts:
             gmf, mlp = starts
-            own = recipe_of("pinterest", row["name"]).model.model_dump()
+            own = row.recipe(0).model.model_dump()
             assert own["embedding_dim"] == gmf["embedding_dim"]
             assert (own["mlp_embedding_dim"], own["hidden"]) == (mlp["embedding_dim"], mlp["hidden"])
 
@@ -166,8 +134,8 @@ DIFFERENT = [
 
 @pytest.mark.parametrize(("table", "version", "name", "logged", "more"), [(*one, 0) for one in EQUAL] + DIFFERENT)
 def test_counts_equal_the_logged_ones(table: str, version: int, name: str, logged: int, more: int) -> None:
-    row = row_of(table, name)
-    assert not more or row.keys() & {"protocol", "uncertain", "note"}
+    spec = TABLES[table].row(name).spec
+    assert not more or spec.protocol or spec.uncertain or spec.note
     assert num_weights(outline(recipe_of(table, name), published_schema(table, version))) + more == logged
 
 
@@ -180,7 +148,7 @@ def test_fcn_has_the_weights_of_its_log_on_movielens_1m() -> None:
 def test_a_row_trains_on_the_sample_in_the_full_set_s_layout(tmp_path: Path, table: str, sample: str) -> None:
     if PUBLIC[sample].missing():
         pytest.skip(f"{sample} is not in {PUBLIC[sample].folder()}; set CROSSFIELD_DATA")
-    parts, name = PUBLIC[sample].load(), TABLES[table]["data"]
+    parts, name = PUBLIC[sample].load(), TABLES[table].spec.data
     for part, rows in (("train", parts.train), ("valid", parts.valid), ("test", parts.test)):
         assert rows is not None
         rows.frame.rename({"label": "Label"}, strict=False).collect().write_csv(tmp_path / f"{part}.csv")

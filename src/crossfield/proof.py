@@ -264,7 +264,7 @@ def current(row: Row, lines: Sequence[Line]) -> list[Line]:
     """The finished runs of a row as it is now, by seed; of runs that were made twice, the first."""
     found: dict[int, Line] = {}
     for line in lines:
-        is_its = line.get("table") == row.table and line.get("row_sha256") == row.sha256
+        is_its = (line["table"], line["row"], line["row_sha256"]) == (row.table, row.name, row.sha256)
         if is_its and line["status"] == "ok":
             found.setdefault(line["seed"], line)
     return [found[seed] for seed in sorted(found)]
