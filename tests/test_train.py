@@ -3,7 +3,7 @@
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,10 @@ class Repeat:
     """A stand-in for the negative sampler: each row again with the next item, label 0, ``per_positive`` times."""
 
     per_positive = 2
+
+    def stream(self, batches: Iterable[Batch], *, epoch: int, index: int) -> Iterator[Batch]:
+        for number, batch in enumerate(batches, start=index):
+            yield self.extend(batch, epoch=epoch, index=number)
 
     def extend(self, batch: Batch, *, epoch: int, index: int) -> Batch:
         blocks = [batch]

@@ -200,10 +200,13 @@ class Trainer:
         """
         if self.reader.source is not self.reader.store:
             return self.reader.epoch()  # a gather on the GPU, which nobody waits for
-        if self._device.type == "cuda" and self._negatives is None:
-            return prefetched(batch.pinned() for batch in self.reader.epoch())
-        has_room = self._device.type != "cpu" or self._means.threads < num_cores()
-        return prefetched(self.reader.epoch()) if has_room else self.reader.epoch()
+        batches = self.reader.epoch()
+        if self._negatives is not None:
+            epoch, index = divmod(self._at.step, self._num_batches)
+            batches = self._negatives.stream(batches, epoch=epoch, index=index)
+        if self._device.type == "cuda":
+            return prefetched(batch.pinned() for batch in batches)
+        return prefetched(batches) if self._means.threads < num_cores() else batches
 
     def _train(self, batch: Batch) -> None:
         """One step, never cut in two by a signal."""
@@ -225,9 +228,6 @@ class Trainer:
         return loss.detach()
 
     def _make_ready(self, batch: Batch) -> Batch:
-        if self._negatives is not None:
-            epoch, index = divmod(self._at.step, self._num_batches)
-            batch = self._negatives.extend(batch, epoch=epoch, index=index)
         if self._device.type != "cpu":
             batch = batch.to(self._device)
         if self._unseen_rate:
