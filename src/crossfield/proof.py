@@ -81,7 +81,9 @@ class TableSpec(Config):
     full_ranking: bool = False
     """Also rank the whole catalogue where the protocol ranks among a few negatives."""
     compare: str | None = None
-    """A table whose rows of the same names these are compared with, seed by seed."""
+    """A table whose rows of the same names these are, changed, and are compared with seed by seed."""
+    change: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """What is changed in these rows."""
     base: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """A recipe's sections, for rows that name no recipe."""
     row: tuple[RowSpec, ...] = Field(min_length=1)
@@ -171,11 +173,20 @@ def table_names() -> list[str]:
 
 
 def _merged(spec: TableSpec, row: RowSpec) -> dict[str, Any]:
-    base = read_toml(recipe_path(Path(row.recipe))) if row.recipe else spec.base
-    merged = {section: {**base.get(section, {}), **getattr(row, section)} for section in SECTIONS}
+    base, changes = _base_of(spec, row), spec.change
+    merged = {
+        section: {**base.get(section, {}), **changes.get(section, {}), **getattr(row, section)} for section in SECTIONS
+    }
     merged["train"].pop("seed", None)
     merged["data"].setdefault("path", spec.data)
     return {section: values for section, values in merged.items() if values}
+
+
+def _base_of(spec: TableSpec, row: RowSpec) -> Mapping[str, Any]:
+    """What a row starts from: its recipe, the row that it is compared with, or the table's base."""
+    if row.recipe:
+        return read_toml(recipe_path(Path(row.recipe)))
+    return Table.read(spec.compare).row(row.name).values if spec.compare else spec.base
 
 
 # Verdicts

@@ -33,7 +33,8 @@ from crossfield.files import MANIFEST, RunLock, make_folder
 from crossfield.fitting import EVALUATION_ROWS, Prepared, Watch, check_same, data_sha256, fit_bundle
 from crossfield.losses import undo_downsampling
 from crossfield.metrics import probability
-from crossfield.models.base import Model
+from crossfield.models import CATALOGUE
+from crossfield.models.base import Model, Solved
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
 from crossfield.train import FREE_ON_RESUME
@@ -162,10 +163,11 @@ class Ranker:
         quiet: bool,
     ) -> Self:
         first = self._training_rows(train)
-        if valid is None:
-            first, second = split_off(self.recipe, first)
-        else:
+        second: Dataset | None = None
+        if valid is not None:
             second = valid if isinstance(valid, Dataset) else load_as(self.recipe, valid, first.schema)
+        elif not issubclass(CATALOGUE[self.recipe.name], Solved):  # these choose nothing: they learn from all rows
+            first, second = split_off(self.recipe, first)
         self._bundle = fit_bundle(
             self.recipe,
             first,

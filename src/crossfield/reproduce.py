@@ -139,6 +139,10 @@ def _run_all(trials: Sequence[Trial], jobs: int) -> Iterator[dict[str, Any]]:
         futures: list[Future[dict[str, Any]]] = [pool.submit(one.run) for one in trials]
         for future in as_completed(futures):
             yield future.result()
+    except BaseException:  # an interrupt, mostly: runs save where they are, and end
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
