@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -44,6 +45,13 @@ VersionOption = Annotated[
 @app.callback()
 def _program(version: VersionOption = False) -> None:
     pass
+
+
+class EvictBy(StrEnum):
+    """Which ids leave a field that has no room for new ones."""
+
+    LAST_USE = "last_use"
+    COUNT = "count"
 
 
 def _doc(field: str) -> str:
@@ -123,6 +131,27 @@ def fit(
     if out is None:
         raise typer.BadParameter("name a folder for the run", param_hint="--out")
     result = verbs.fit(chosen, out, schema=schema, resume=resume, overwrite=overwrite, device=device, quiet=quiet)
+    _print(result, as_json)
+
+
+@app.command()
+def update(
+    run: RunArgument,
+    data: Annotated[str, typer.Argument(help="New rows: file, folder or glob.")],
+    out: Annotated[Path, typer.Option(help="Folder for the updated run; the old one stays as it is.")],
+    valid: ValidOption = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the new rows.")] = 1,
+    evict: Annotated[
+        EvictBy, typer.Option(help="Which ids leave a field over encoder.max_size: used longest ago, or rarest.")
+    ] = EvictBy.LAST_USE,
+    device: DeviceOption = "cpu",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on training a run with new rows; new ids get rows of their own."""
+    from crossfield import verbs
+
+    result = verbs.update(run, data, out, valid=valid, epochs=epochs, evict=evict.value, device=device, quiet=quiet)
     _print(result, as_json)
 
 

@@ -24,11 +24,14 @@ from crossfield.data.entities import Entities
 from crossfield.data.negatives import NegativeSampler, keep_mask
 from crossfield.data.resident import keep_on
 from crossfield.data.store import Position, Reader, Store, write_store
+from crossfield.data.vocabulary import Evict, Growth
 from crossfield.errors import ConfigError, CorruptError, RunError, SchemaError
 from crossfield.evaluate import predict, rank_candidates
 from crossfield.files import read_json, sha256_of, write_json
+from crossfield.growth import grown_model, grown_state
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Interactions, Model, Solved
+from crossfield.optim import build_optimizers
 from crossfield.progress import Report
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
@@ -92,9 +95,64 @@ def fit_bundle(
     torch.manual_seed(recipe.train.seed)
     model = CATALOGUE[recipe.name](prepared.encoder.model_schema, recipe.model).to(device)
     _start(model, recipe, prepared.encoder)
-    history = _learn(recipe, model, prepared, watch=watch, work=work, resume=resume, listener=listener)
+    history, training = _learn(recipe, model, prepared, watch=watch, work=work, resume=resume, listener=listener)
     about = {**_about(recipe, model, prepared, train), **history, "seconds": time.time() - started}
-    return Bundle(recipe, prepared.encoder, model.cpu().eval(), prepared.entities, about)
+    return Bundle(recipe, prepared.encoder, model.cpu().eval(), prepared.entities, about, training)
+
+
+def update_bundle(
+    bundle: Bundle,
+    train: Dataset,
+    valid: Dataset | None,
+    *,
+    training: Mapping[str, Any] | None,
+    epochs: int,
+    evict: Evict,
+    work: Path,
+    device: str = "cpu",
+    listener: Listener,
+    say: Say,
+) -> Bundle:
+    """Go on training a model with new rows: their ids get rows of their own, what was learned is kept.
+
+    ``training`` is what the bundle's own training left. All epochs are trained without validation rows, else the best
+    one is kept. Raises DataError where there are no rows, ConfigError for a model that is solved.
+    """
+    started = time.time()
+    number = bundle.about.get("updates", 0) + 1
+    recipe = bundle.recipe.override({"train.epochs": epochs, "train.start_from": [], "train.watch_test": False})
+    encoder, growths = bundle.encoder.grown(train, update=number, evict=evict)
+    model = grown_model(bundle.model, encoder.model_schema, growths).to(device)
+    store = _write(_thinned(encoder.stream(train, labelled=True), recipe), encoder, work / "train")
+    held_out = None if valid is None else _write(encoder.stream(valid, labelled=True), encoder, work / "valid")
+    entities = bundle.entities and bundle.entities.grown(store, encoder, growths)
+    prepared = Prepared(encoder, store, held_out, entities, train.num_rows - store.num_rows)
+    start = None if training is None else _start_state(training, model, recipe, growths)
+    if training is None:
+        say("the run kept no state of its optimisers (train.keep_state): they begin anew")
+    trainer = _trainer(recipe, model, prepared, watch=None, work=work, listener=listener, start=start)
+    result = trainer.fit()
+    update = {"rows": store.num_rows, "epochs": epochs, "fields": _grown_fields(encoder, growths)}
+    about = {**bundle.about, **_about(recipe, model, prepared, train), **_describe(result)}
+    about |= {"updates": number, "update": update, "seconds": time.time() - started}
+    kept = trainer.training if recipe.train.keep_state else None
+    return Bundle(bundle.recipe, encoder, model.cpu().eval(), entities, about, kept)
+
+
+def _start_state(
+    training: Mapping[str, Any], model: Model, recipe: Recipe, growths: Mapping[str, Growth]
+) -> dict[str, Any]:
+    optimizers = build_optimizers(model, recipe.train)
+    return {**training, "optimizers": grown_state(training["optimizers"], model, optimizers, growths)}
+
+
+def _grown_fields(encoder: Encoder, growths: Mapping[str, Growth]) -> dict[str, dict[str, int]]:
+    counted = ("new", "admitted", "evicted")
+    sizes = {one.name: one.num_rows for one in encoder.model_schema.fields}
+    return {
+        name: {**{one: getattr(growth, one) for one in counted}, "rows": sizes[name]}
+        for name, growth in growths.items()
+    }
 
 
 def check_trainable(recipe: Recipe, train: Dataset) -> None:
@@ -255,12 +313,14 @@ def _learn(
     work: Path,
     resume: bool,
     listener: Listener,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What training recorded, and what an update would go on from."""
     if isinstance(model, Solved):
         model.solve(interactions(prepared.train))
-        return {"history": []}
-    result = _trainer(recipe, model, prepared, watch=watch, work=work, listener=listener).fit(resume=resume)
-    return _describe(result)
+        return {"history": []}, None
+    trainer = _trainer(recipe, model, prepared, watch=watch, work=work, listener=listener)
+    result = trainer.fit(resume=resume)
+    return _describe(result), trainer.training if recipe.train.keep_state else None
 
 
 def interactions(store: Store) -> Interactions:
@@ -274,7 +334,14 @@ def interactions(store: Store) -> Interactions:
 
 
 def _trainer(
-    recipe: Recipe, model: Model, prepared: Prepared, *, watch: Watch | None, work: Path, listener: Listener
+    recipe: Recipe,
+    model: Model,
+    prepared: Prepared,
+    *,
+    watch: Watch | None,
+    work: Path,
+    listener: Listener,
+    start: Mapping[str, Any] | None = None,
 ) -> Trainer:
     config, implicit = recipe.train, prepared.encoder.schema.label is None
     evaluate = ranking_monitor(prepared, config.seed) if implicit else click_monitor(prepared.valid)
@@ -289,6 +356,7 @@ def _trainer(
         folder=work / "checkpoints",
         on_report=listener,
         unseen_rate=recipe.encoder.unseen_rate,
+        start=start,
     )
 
 

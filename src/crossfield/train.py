@@ -1,6 +1,6 @@
 """The training loop: batches in, a trained model out, and at every step a position from which it can go on exactly."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,8 @@ class Trainer:
 
     ``evaluate`` measures the model on validation rows; without it all epochs are trained. ``unseen_rate`` is the
     encoder's share of ids to drop. With ``folder``, checkpoints and ``log.jsonl`` go there. First weights are the
-    model's own: seed torch before building it. The device is that of the model.
+    model's own: seed torch before building it. ``start`` is what an earlier ``training`` left. The device is that of
+    the model.
     """
 
     def __init__(
@@ -78,10 +79,11 @@ class Trainer:
         folder: Path | None = None,
         on_report: Callable[[Report], None] = lambda report: None,
         objective: Objective | None = None,
+        start: Mapping[str, Any] | None = None,
     ) -> None:
         self.model, self.reader, self.config = model, reader, config
         self._evaluate, self._negatives, self._unseen_rate = evaluate, negatives, unseen_rate
-        self._folder, self._on_report = folder, on_report
+        self._folder, self._on_report, self._start = folder, on_report, start
         default = choose_objective(model, config.objective, negatives)
         self._called, self._objective = default if objective is None else (model, objective)
         self._device = next(model.parameters()).device
@@ -112,6 +114,11 @@ class Trainer:
                 self._log.close()
             return self._finish()
 
+    @property
+    def training(self) -> dict[str, Any]:
+        """What a later training needs to go on as ``start``: the optimisers' state, and which special ids were met."""
+        return {"optimizers": self._optimizers.state_dict(), "untrained": self._untrained.state_dict()}
+
     def _prepare(self, resume: bool) -> None:
         config = self.config
         self._at, self._meter = _Progress(), Meter()
@@ -129,6 +136,9 @@ class Trainer:
         torch.manual_seed(config.seed)
         if state is not None:
             self._restore(state)
+        elif self._start is not None:
+            self._optimizers.load_state_dict(self._start["optimizers"])
+            self._untrained.load_state_dict(self._start["untrained"])
         self._saved = self._place if state is not None else None
         self._first_step = self._at.step
         self._log = RunLog(self._folder, tensorboard=config.tensorboard)

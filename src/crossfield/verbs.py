@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pyarrow as pa
@@ -17,6 +17,7 @@ from crossfield.console import say, silence
 from crossfield.data.dataset import Dataset
 from crossfield.data.public import PUBLIC, RankingTest, download, load_public, public_set
 from crossfield.data.source import find_files
+from crossfield.data.vocabulary import Evict
 from crossfield.errors import ConfigError, DataError, RunError, nearest
 from crossfield.files import atomic_path, read_lines, write_bytes, write_json
 from crossfield.models import CATALOGUE
@@ -129,6 +130,30 @@ def numbers(values: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.5f}" for name, value in shown.items()
     )
+
+
+def update(
+    run: Path, data: str, out: Path, *, valid: str | None, epochs: int, evict: str, device: str, quiet: bool
+) -> Result:
+    """Go on training a run with new rows, into another folder."""
+    ranker = Ranker.load(run, device=device)
+    rows, held_out = (None if one is None else load_as(ranker.recipe, one, ranker.schema) for one in (data, valid))
+    assert rows is not None  # data is given
+    ranker.update(rows, held_out, epochs=epochs, evict=cast(Evict, evict), out=out, quiet=quiet)
+    about = {**ranker.about["update"], "run": str(out), "seconds": ranker.about["seconds"]}
+    return Result(about, _updated(about))
+
+
+def _updated(about: Mapping[str, Any]) -> str:
+    head = ("field", "new", "admitted", "evicted", "ids now")
+    rows = [
+        (name, *(f"{one[key]:,}" for key in ("new", "admitted", "evicted", "rows")))
+        for name, one in about["fields"].items()
+    ]
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+    told = f"{about['rows']:,} new rows, {about['epochs']} epochs in {about['seconds']:.0f} s; saved to {about['run']}"
+    return "\n".join([*(line.rstrip() for line in lines), told])
 
 
 # Evaluate, predict, recommend
