@@ -100,7 +100,7 @@ class Model(nn.Module):
 
 
 class Solved(Model):
-    """A model that is solved from counts in one pass instead of trained by gradients: popularity, iALS, EASE."""
+    """A model that is solved from who met what instead of trained by gradients: popularity, iALS, EASE."""
 
     def solve(self, interactions: "Interactions") -> None:
         """Set the weights from what users did; called once instead of the training loop."""

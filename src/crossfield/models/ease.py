@@ -18,7 +18,7 @@ class EASEConfig(ModelConfig):
     """What EASE can be told."""
 
     l2: float = Field(500.0, gt=0)
-    """λ: what the squares of the weights weigh; the paper's range from 200 to 1000, the more the denser the data."""
+    """λ: what the squares of the weights weigh, the more the denser the data: 1000 suits MovieLens-1M, 100 Gowalla."""
     max_items: int = Field(50_000, ge=1)
     """More items than these are refused: weights and memory grow with their square, 50,000 take 10 GB."""
 
