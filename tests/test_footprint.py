@@ -40,7 +40,10 @@ def test_parameters_of_an_fm() -> None:
 @pytest.mark.parametrize(
     ("optimizer", "expected"),
     [
-        ("lazy_adam", 2 * 60 * 4 + (2 * 4 + 4)),  # two moments of the tables; of the bias too, and its step count
+        (
+            "lazy_adam",
+            (2 * 60 * 4 + 2 * 4) + (2 * 4 + 4),
+        ),  # two moments of the tables, of each a step count; of the bias
         ("rowwise_adagrad", 2 * 12 * 4 + (2 * 4 + 4)),  # one number a row, in the table of weights and that of vectors
         ("adam", 2 * 61 * 4 + 3 * 4),
         ("adagrad", 61 * 4),
@@ -51,11 +54,11 @@ def test_what_the_optimisers_keep(optimizer: str, expected: int) -> None:
     assert count(fm(optimizer=optimizer)).optimizer == expected
 
 
-@pytest.mark.parametrize(("wide", "each"), [("ftrl", 2), ("adagrad", 1), ("same", 2)])
-def test_a_wide_part_has_an_optimiser_of_its_own(wide: str, each: int) -> None:
+@pytest.mark.parametrize(("wide", "kept"), [("ftrl", 2 * 48), ("adagrad", 48), ("same", 2 * 48 + 4)])
+def test_a_wide_part_has_an_optimiser_of_its_own(wide: str, kept: int) -> None:
     recipe = recipe_of("wide_deep", embedding_dim=4, deep=[3], train={"wide_optimizer": wide})
     # 12 wide weights, 12 vectors of 4, and 8 -> 3 -> 1 with biases: 31 numbers in 4 tensors.
-    assert count(recipe).optimizer == each * 12 * 4 + 2 * 48 * 4 + (2 * 31 * 4 + 4 * 4)
+    assert count(recipe).optimizer == kept + (2 * 48 * 4 + 4) + (2 * 31 * 4 + 4 * 4)
     assert count(recipe).net_parameters == 31
 
 
@@ -123,6 +126,11 @@ def test_counted_is_built(name: str) -> None:
     assert found.activations > 0
 
 
-def test_a_solved_model_has_weights_and_nothing_else() -> None:
-    found = count(recipe_of("popularity"))
-    assert (found.weights, found.parameters, found.optimizer, found.activations) == (7 * 4, 0, 0, 0)
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    # EASE: a weight for each two items, a mean score for each, and where each user's items begin.
+    [("popularity", 7 * 4), ("ials", (5 + 7) * 64 * 4), ("ease", (7 * 7 + 7) * 4 + (5 + 1) * 8)],
+)
+def test_a_solved_model_has_weights_and_nothing_else(name: str, weights: int) -> None:
+    found = count(recipe_of(name))
+    assert (found.weights, found.parameters, found.optimizer, found.activations) == (weights, 0, 0, 0)

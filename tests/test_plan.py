@@ -101,7 +101,7 @@ def test_twice_the_batch_needs_room() -> None:
 
 
 def test_what_would_not_fit_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "available_memory", lambda device: 5_000)
+    monkeypatch.setattr(planning, "available_memory", lambda device: 4_000)
     found = plan_of(recipe_of(), steps=3)
     assert found.fits is False and found.probe is None and found.no_probe == "it would not fit in memory"
     narrow = next(one for one in found.savings if one.setting == "model.embedding_dim=2")

@@ -128,6 +128,13 @@ def test_recommend_leaves_out_what_was_seen_and_flags_strangers(ranker: cf.Ranke
     assert len(everything) == 40
 
 
+def test_ids_that_are_text_stay_text_in_recommendations() -> None:
+    log = click_log(400).select("user_id", item_id=pl.format("item {}", "item_id")).unique(maintain_order=True)
+    ranker = cf.Ranker("popularity").fit(cf.load(log, user="user_id", item="item_id", quiet=True), quiet=True)
+    top = ranker.recommend(["u3"], 2)
+    assert top["user_id"].to_list() == ["u3", "u3"] and top["item_id"].str.starts_with("item ").all()
+
+
 def test_implicit_pairs_are_ranked(tmp_path: Path) -> None:
     log = click_log(6000).filter(pl.col("click") == 1).select("user_id", "item_id").unique(maintain_order=True)
     data = cf.load(log, user="user_id", item="item_id", quiet=True)

@@ -14,7 +14,7 @@ from crossfield.data.entities import Entities
 from crossfield.data.store import write_store
 from crossfield.models.base import Model
 from crossfield.schema import Feature, Kind
-from crossfield.scoring import FieldSides, PairByPair, SideBySide, scorer_of
+from crossfield.scoring import FieldSides, PairByPair, RowByRow, SideBySide, scorer_of
 from tests.contract.cases import build
 from tests.data.tables import categorical, cross, dataset, dense, fitted
 
@@ -51,17 +51,19 @@ def pair_by_pair(model: Model, entities: Entities, users: Ids, items: Ids) -> ND
 
 
 WAYS = [
-    *((name, SideBySide) for name in ("mf", "gmf", "mlp", "neumf", "fm", "logistic_regression", "popularity")),
+    *((name, SideBySide) for name in ("mf", "gmf", "mlp", "neumf", "fm", "logistic_regression", "popularity", "ials")),
+    ("ease", RowByRow),
     *((name, PairByPair) for name in ("dlrm", "deepfm")),
 ]
 
 
-@pytest.mark.parametrize("at_once", [7, 4096])
+@pytest.mark.parametrize("at_once", [2, 7, 4096])
 @pytest.mark.parametrize(("name", "way"), WAYS)
 def test_scores_are_those_of_the_pairs(
     name: str, way: type[Any], at_once: int, entities: Entities, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scoring, "PAIRS_PER_PASS", at_once)
+    monkeypatch.setattr(scoring, "ROWS_PER_PASS", at_once)
     model = build(name, entities.encoder.model_schema, batch_norm=True, dropout=0.5)
     for value in model.state_dict().values():
         value.add_((0.1 * torch.rand(value.shape)).to(value.dtype))  # the running statistics of batch norms too
@@ -75,7 +77,7 @@ def test_scores_are_those_of_the_pairs(
     np.testing.assert_allclose(lists, pair_by_pair(model, entities, users, own), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["neumf", "fm", "dlrm"])
+@pytest.mark.parametrize("name", ["neumf", "fm", "ease", "dlrm"])
 def test_nobody_and_nothing(name: str, entities: Entities) -> None:
     scorer = scorer_of(build(name, entities.encoder.model_schema), entities)
     nobody = np.empty(0, np.int64)
@@ -91,7 +93,7 @@ def test_a_cross_of_user_and_item_needs_every_pair(tmp_path: Path) -> None:
     assert isinstance(scorer_of(build("mf", schema), entities), SideBySide)
 
 
-@pytest.mark.parametrize("name", ["neumf", "fm", "dlrm"])
+@pytest.mark.parametrize("name", ["neumf", "fm", "ease", "dlrm"])
 def test_scores_are_in_full_precision_without_gradients(name: str, entities: Entities) -> None:
     scorer, users = scorer_of(build(name, entities.encoder.model_schema), entities), np.array([2, 3])
     with torch.autocast("cpu", dtype=torch.bfloat16):

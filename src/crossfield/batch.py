@@ -43,7 +43,7 @@ class Jagged:
         lengths = self.lengths[rows]
         offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
         starts = torch.repeat_interleave(self.offsets[rows] - offsets[:-1], lengths)
-        return Jagged(self.values[starts + torch.arange(len(starts), device=starts.device)], offsets)
+        return Jagged(self.values[starts + torch.arange(starts.shape[0], device=starts.device)], offsets)
 
     def slice(self, start: int, stop: int) -> "Jagged":
         """The lists from ``start`` to ``stop``, their values in the same memory."""

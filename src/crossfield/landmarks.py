@@ -141,6 +141,8 @@ LATER: tuple[Landmark, ...] = (
         "No products at all: columns swap parts for free, and each place has an MLP of its own.",
         settings={"token_dim": 32, "expansion": 2},
     ),
+    Landmark("ials", "ials", PAIR, "MF over all pairs at once, the unchosen ones too: solved instead of trained."),
+    Landmark("ease", "ease", PAIR, "No vectors: a weight from every item to every other, by inverting one matrix."),
 )
 """Every other model of the catalogue; the tour shows them with ``--all``."""
 LADDER = (

@@ -278,7 +278,7 @@ def _next_step(state: dict[str, Any], weight: Tensor) -> int | Tensor:
     if "steps" not in state:
         state["steps"] = torch.zeros((), device=weight.device)
     steps: Tensor = state["steps"].add_(1)
-    return steps if steps.is_cuda else int(steps)
+    return int(steps) if steps.is_cpu else steps
 
 
 # PERF: with 31,000 rows of 16 a step, advanced indexing takes twice the time of index_select and index_copy_, and

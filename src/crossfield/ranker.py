@@ -402,7 +402,7 @@ class Ranker:
             }
         )
         integers = set(self.about["integer_ids"]) & {item, *([user] if users is None else [])}
-        return frame.filter(pl.Series(items.reshape(-1) > 1)).with_columns(pl.col(*integers).cast(pl.Int64))
+        return frame.filter(pl.Series(items.reshape(-1) > 1)).cast(dict.fromkeys(integers, pl.Int64))
 
     def _popular(self, entities: Entities, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The k most popular items as the model scores them for nobody in particular."""

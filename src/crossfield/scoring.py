@@ -1,4 +1,4 @@
-"""Score users with items: from one vector of each where the model's form allows it, else pair by pair."""
+"""Score users with items: from one vector of each, or a row of all items, where the model allows it, else pair by pair."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from torch import Tensor
 from crossfield.batch import Batch
 from crossfield.data.vocabulary import MISSING
 from crossfield.layers.pairs import dot_pairs
-from crossfield.models.base import HasFieldSums, HasSides, Model
+from crossfield.models.base import HasFieldSums, HasScoreRows, HasSides, Model
 
 Ids = NDArray[np.int64]
 PAIRS_PER_PASS = 4096
@@ -25,6 +25,8 @@ and 0.40 s at once, 0.22 and 0.47 s through DLRM.
 """
 PAIRS_PER_LAUNCH = 65_536
 """The same on a GPU, which would wait for its launches."""
+ROWS_PER_PASS = 256
+"""Users who are scored with all items at once where only some of these scores are wanted."""
 
 
 class PairSource(Protocol):
@@ -71,6 +73,8 @@ def scorer_of(model: Model, entities: PairSource) -> Scorer:
         return SideBySide(model, model, catalogue=entities.items)
     if isinstance(model, HasFieldSums) and not entities.mixed_crosses:
         return SideBySide(FieldSides(model, model, entities=entities), model, catalogue=entities.items)
+    if isinstance(model, HasScoreRows):
+        return RowByRow(model, model, catalogue=entities.items)
     return PairByPair(model, entities)
 
 
@@ -106,7 +110,7 @@ class SideBySide:
 
     def catalogue(self, users: Ids) -> Tensor:
         """See ``Scorer``."""
-        with self._scoring():
+        with _scoring(self._model):
             return self._sides.join_sides(self._encode_users(users), self._encoded_catalogue)
 
     def lists(self, users: Ids, items: Ids) -> Tensor:
@@ -114,7 +118,7 @@ class SideBySide:
         distinct, places = np.unique(items, return_inverse=True)
         device = device_of(self._model)
         step = max(1, _pairs_at_once(device) // max(items.shape[1], 1))
-        with self._scoring():
+        with _scoring(self._model):
             logits = torch.empty(items.shape, device=device)
             user_side, item_side = self._encode_users(users), self._sides.encode_items(self._ids(distinct))
             columns = self._ids(places.reshape(items.shape))
@@ -122,12 +126,6 @@ class SideBySide:
                 part = slice(start, start + step)
                 logits[part] = self._sides.join_sides(user_side[part], item_side[columns[part]])
         return logits
-
-    @contextmanager
-    def _scoring(self) -> Iterator[None]:
-        # Not inference mode: what it makes could not be written to afterwards, as ranking does.
-        with evaluation_mode(self._model), torch.no_grad(), full_precision(device_of(self._model)):
-            yield
 
     @cached_property
     def _encoded_catalogue(self) -> Tensor:
@@ -137,7 +135,31 @@ class SideBySide:
         return self._sides.encode_users(self._ids(users))
 
     def _ids(self, ids: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(ids.astype(np.int64, copy=False)).to(device_of(self._model))
+        return _to_tensor(ids, device_of(self._model))
+
+
+class RowByRow:
+    """Each user with all items, and of these scores the ones that are wanted; ``model`` is whose rows they are."""
+
+    def __init__(self, rows: HasScoreRows, model: Model, *, catalogue: NDArray[Any]) -> None:
+        self._rows, self._model, self._catalogue = rows, model, catalogue
+
+    def catalogue(self, users: Ids) -> Tensor:
+        """See ``Scorer``."""
+        device = device_of(self._model)
+        with _scoring(self._model):
+            rows = self._rows.score_rows(_to_tensor(users, device))
+            return rows.index_select(1, _to_tensor(self._catalogue, device))
+
+    def lists(self, users: Ids, items: Ids) -> Tensor:
+        """See ``Scorer``."""
+        device = device_of(self._model)
+        logits, wanted = torch.empty(items.shape, device=device), _to_tensor(items, device)
+        with _scoring(self._model):
+            for start in range(0, len(users), ROWS_PER_PASS):
+                part = slice(start, start + ROWS_PER_PASS)
+                logits[part] = self._rows.score_rows(_to_tensor(users[part], device)).gather(1, wanted[part])
+        return logits
 
 
 class FieldSides:
@@ -182,6 +204,17 @@ class FieldSides:
 
 def _pairs_at_once(device: torch.device) -> int:
     return PAIRS_PER_PASS if device.type == "cpu" else PAIRS_PER_LAUNCH
+
+
+@contextmanager
+def _scoring(model: Model) -> Iterator[None]:
+    # Not inference mode: what it makes could not be written to afterwards, as ranking does.
+    with evaluation_mode(model), torch.no_grad(), full_precision(device_of(model)):
+        yield
+
+
+def _to_tensor(ids: NDArray[Any], device: torch.device) -> Tensor:
+    return torch.from_numpy(ids.astype(np.int64, copy=False)).to(device)
 
 
 def device_of(model: Model) -> torch.device:

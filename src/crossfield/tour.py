@@ -269,7 +269,8 @@ def _describe_training(ground: Ground, stores: Mapping[Crosses, Stores]) -> list
         f"Training, the same for all: embeddings of width {SIZES['embedding_dim']}, MLPs of 128 and 64; {moved}, rate "
         f"{one.lr}, batches of {one.batch_size:,}, at most {one.epochs} epochs, the best one by validation AUC kept; "
         f"L2 {one.embedding_l2:g} on embeddings; the linear part of wide_deep by FTRL; fp32, not compiled. "
-        "Popularity is counted, not trained.",
+        "Popularity is counted, not trained; ials and ease are solved from who clicked on what alone, and as their "
+        "scores are no log odds, only their AUC says something.",
     ]
 
 

@@ -8,7 +8,7 @@ import torch
 
 from crossfield.batch import Batch, Jagged
 from crossfield.models import CATALOGUE
-from crossfield.models.base import Model, Solved
+from crossfield.models.base import Interactions, Model, Solved
 from crossfield.schema import Field, Kind, ModelSchema
 
 USER, ITEM, DAY = Field("user", 7), Field("item", 9), Field("day", 5)
@@ -37,7 +37,7 @@ SCHEMAS = {
     "empty": ModelSchema(),
 }
 
-_PAIRS = {"mf", "gmf", "mlp", "neumf"}
+_PAIRS = {"mf", "gmf", "mlp", "neumf", "ials", "ease"}
 _ID_MODELS = {"popularity", *_PAIRS}
 REFUSED: dict[str, set[str]] = {
     "mixed": set(),
@@ -72,7 +72,10 @@ _OWN: dict[str, dict[str, Any]] = {
 
 
 def build(name: str, schema: ModelSchema, *, seed: int = 0, **settings: Any) -> Model:
-    """A small model whose parameters are all away from zero, so that nothing hides behind an initial zero."""
+    """A small model whose weights are all away from zero, so that nothing hides behind an initial zero.
+
+    One that is solved is solved for the same random choices, whatever the seed.
+    """
     config_type = CATALOGUE[name].config_type
     wanted = {**_SMALL, "embedding_std": 0.3, **_OWN.get(name, {}), **settings}
     config = config_type.of({key: value for key, value in wanted.items() if key in config_type.model_fields})
@@ -81,7 +84,17 @@ def build(name: str, schema: ModelSchema, *, seed: int = 0, **settings: Any) -> 
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    if isinstance(model, Solved):
+        model.solve(interactions(schema, random_batch(schema, 40, seed=2)))
     return model
+
+
+def interactions(schema: ModelSchema, batch: Batch) -> Interactions:
+    """Who met what in a labelled batch; nobody where the schema has no user."""
+    assert batch.labels is not None
+    items = batch.categorical[:, schema.position("item")]
+    users = torch.zeros_like(items) if schema.user is None else batch.categorical[:, schema.position("user")]
+    return Interactions(users, items, batch.labels[:, 0], torch.ones(batch.size))
 
 
 def random_batch(schema: ModelSchema, size: int, *, seed: int = 1, shortest: int = 0) -> Batch:

@@ -19,13 +19,13 @@ from crossfield.models import CATALOGUE
 from crossfield.models.base import (
     HasFieldSums,
     HasParameterRoles,
+    HasScoreRows,
     HasSides,
     HiddenConfig,
-    Interactions,
     Model,
     Solved,
 )
-from tests.contract.cases import ACCEPTED_CASES, REFUSED_CASES, SCHEMAS, TRAINED, build, random_batch
+from tests.contract.cases import ACCEPTED_CASES, REFUSED_CASES, SCHEMAS, TRAINED, build, interactions, random_batch
 
 MIXED = SCHEMAS["mixed"]
 every_model = pytest.mark.parametrize("name", CATALOGUE)
@@ -135,9 +135,14 @@ OTHER_SETTINGS: dict[Any, Any] = {
     ("fcn", "embedding_dim"): 8,
     ("masknet", "structure"): "serial",
     ("finalnet", "structure"): "1B",
+    "alpha0": 0.7,
+    "l2": 0.5,
+    "nu": 0.5,
+    "epochs": 2,
+    "init_std": 0.2,
 }
-# alpha acts on pre-trained parts only; checkpointing changes what is kept, not what comes out.
-SILENT = {("neumf", "alpha"), ("dhen", "activation_checkpointing")}
+# alpha acts on pre-trained parts only; checkpointing changes what is kept, not what comes out; max_items refuses.
+SILENT = {("neumf", "alpha"), ("dhen", "activation_checkpointing"), ("ease", "max_items")}
 SETTINGS = [
     (name, key)
     for name, model in CATALOGUE.items()
@@ -149,10 +154,7 @@ SETTINGS = [
 @pytest.mark.parametrize(("name", "key"), SETTINGS)
 def test_every_setting_changes_the_scores(name: str, key: str) -> None:
     def scores(**settings: Any) -> Tensor:
-        model, batch = build(name, MIXED, **settings), random_batch(MIXED, 16)
-        if isinstance(model, Solved):
-            model.solve(interactions(batch))
-        scored: Tensor = model(batch)
+        scored: Tensor = build(name, MIXED, **settings)(random_batch(MIXED, 16))
         return scored
 
     other = OTHER_SETTINGS[(name, key) if (name, key) in OTHER_SETTINGS else key]
@@ -166,16 +168,11 @@ def test_a_model_starts_from_its_own_kind_and_shape_only(name: str) -> None:
     other = build("fm" if name != "fm" else "gmf", MIXED)
     with torch.no_grad():
         for weight in trained.state_dict().values():
-            weight.add_(0.5)
+            weight.add_(0.5 if weight.is_floating_point() else 0)
     model.start_from([trained])
     assert torch.equal(model.eval()(batch), trained.eval()(batch))
     with pytest.raises(ConfigError):
         model.start_from([other])
-
-
-def interactions(batch: Batch) -> Interactions:
-    assert batch.labels is not None
-    return Interactions(batch.categorical[:, 0], batch.categorical[:, 1], batch.labels[:, 0], torch.ones(batch.size))
 
 
 @pytest.mark.parametrize(("name", "case"), ACCEPTED_CASES)
@@ -321,6 +318,20 @@ def test_two_sides_make_the_logits_of_all_pairs(name: str, hidden: tuple[int, ..
     torch.testing.assert_close(model.join_sides(user_side, item_side[own]), expected.gather(1, own), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("case", ["pair", "no dense"])
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if issubclass(CATALOGUE[name], HasScoreRows)])
+def test_score_rows_are_the_logits_of_all_pairs(name: str, case: str) -> None:
+    schema = SCHEMAS[case]
+    model = build(name, schema)
+    assert isinstance(model, HasScoreRows)
+    batch = random_batch(schema, 63)
+    user, item = (schema.position(role) for role in ("user", "item"))
+    batch.categorical[:, [user, item]] = torch.cartesian_prod(torch.arange(7), torch.arange(9))
+    some = torch.tensor([6, 0, 3, 3])
+    torch.testing.assert_close(model.score_rows(some), model(batch).view(7, 9)[some], rtol=0, atol=1e-6)
+    assert model.score_rows(some[:0]).shape == (0, 9)
+
+
 @pytest.mark.parametrize("name", [name for name in CATALOGUE if issubclass(CATALOGUE[name], HasFieldSums)])
 def test_field_sums_make_a_field_s_change_count_once(name: str) -> None:
     # With categorical fields f and g changed: y(f, g) - y(f) - y(g) + y = <v_f' - v_f, v_g' - v_g>.
@@ -346,7 +357,7 @@ def test_a_planted_first_order_pattern_is_learned(name: str) -> None:
     batch = Batch(torch.zeros(63, 0), ids, labels=labels)
     model = build(name, schema)
     if isinstance(model, Solved):
-        model.solve(interactions(batch))
+        model.solve(interactions(schema, batch))
     else:
         train(model, batch)
     logits = model.eval()(batch)

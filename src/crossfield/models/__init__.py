@@ -10,6 +10,7 @@ from crossfield.models.dhen import DHEN
 from crossfield.models.dlrm import DLRM
 from crossfield.models.dnn import DNN
 from crossfield.models.dualmlp import DualMLP
+from crossfield.models.ease import EASE
 from crossfield.models.eulernet import EulerNet
 from crossfield.models.fcn import FCN
 from crossfield.models.fibinet import FiBiNET
@@ -18,6 +19,7 @@ from crossfield.models.finalnet import FinalNet
 from crossfield.models.fm import FM
 from crossfield.models.gdcn import GDCN
 from crossfield.models.gmf import GMF
+from crossfield.models.ials import IALS
 from crossfield.models.logistic_regression import LogisticRegression
 from crossfield.models.masknet import MaskNet
 from crossfield.models.mf import MF
@@ -57,4 +59,6 @@ CATALOGUE: dict[str, type[Model]] = {
     "eulernet": EulerNet,
     "wukong": Wukong,
     "rankmixer": RankMixer,
+    "ials": IALS,
+    "ease": EASE,
 }

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from crossfield.batch import Batch
 from crossfield.config import Config
 from crossfield.errors import ConfigError
+from crossfield.layers.unseen import NUM_SPECIAL
 from crossfield.schema import ModelSchema
 
 Width = Annotated[int, Field(ge=1)]
@@ -98,7 +100,7 @@ class Model(nn.Module):
 
 
 class Solved(Model):
-    """A model that is solved from counts in one pass instead of trained by gradients: popularity, iALS, EASE."""
+    """A model that is solved from who met what instead of trained by gradients: popularity, iALS, EASE."""
 
     def solve(self, interactions: "Interactions") -> None:
         """Set the weights from what users did; called once instead of the training loop."""
@@ -113,6 +115,22 @@ class Interactions:
     items: Tensor
     labels: Tensor
     weights: Tensor
+
+    def to(self, device: torch.device) -> "Interactions":
+        """The same on another device."""
+        return Interactions(*(one.to(device) for one in (self.users, self.items, self.labels, self.weights)))
+
+    def choices(self) -> "Interactions":
+        """The positive pairs of known users, each once, by user and then by item; it weighs the mean of its rows.
+
+        Ids 0 and 1 are no user in particular, so what they chose was not chosen by one and the same. Items are any ids.
+        """
+        is_choice = (self.labels > 0) & (self.weights > 0) & (self.users >= NUM_SPECIAL)
+        keys = (self.users[is_choice] << 32) + self.items[is_choice]
+        pairs, owners, num_rows = torch.unique(keys, return_inverse=True, return_counts=True)
+        weights = torch.zeros(len(pairs), dtype=torch.float64, device=keys.device)
+        weights = weights.index_add_(0, owners, self.weights[is_choice].double()).div_(num_rows).float()
+        return Interactions(pairs >> 32, pairs & 0xFFFF_FFFF, torch.ones_like(weights), weights)
 
 
 @runtime_checkable
@@ -156,6 +174,15 @@ class HasSides(Protocol):
 
     def join_sides(self, users: Tensor, items: Tensor) -> Tensor:
         """Logits [U, I] float32 of users [U, A] with items [I, C], or with items [U, I, C] of each user's own."""
+        ...
+
+
+@runtime_checkable
+class HasScoreRows(Protocol):
+    """A model of user and item alone that scores a user with all items about as fast as with one (EASE)."""
+
+    def score_rows(self, users: Tensor) -> Tensor:
+        """Logits [U, item ids] float32 of encoded users [U] int64 with every item id."""
         ...
 
 

@@ -192,5 +192,10 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
         _two("TaobaoAds", "0.6488", "0.1954", "paper"),
     ),
     "rankmixer": (),
+    "ials": (
+        _top_10("MovieLens-1M", "0.722", "0.445", "paper", "width 64"),
+        _top_10("Pinterest", "0.892", "0.573", "paper", "width 64"),
+    ),
+    "ease": (Published("Gowalla, LightGCN's split", {"Recall@20": "0.1765", "NDCG@20": "0.1467"}, SOURCES["bars"]),),
 }
 """By catalogue name. BARS's rows named DLRM on Frappe and MovieLens are plain MLPs and left out."""

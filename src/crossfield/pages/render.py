@@ -7,7 +7,7 @@ from crossfield.pages.diagram import diagram
 from crossfield.pages.lanes import lanes
 from crossfield.pages.page import Measured, Page
 
-METRICS = ("AUC", "log loss", "NE", "HR@10", "NDCG@10", "parameters")
+METRICS = ("AUC", "log loss", "NE", "HR@10", "NDCG@10", "Recall@20", "NDCG@20", "parameters")
 """Columns of the table of published numbers, as far as a model has them."""
 _WIDTH = 100
 
