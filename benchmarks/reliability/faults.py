@@ -31,7 +31,7 @@ from typing import Any
 
 import polars as pl
 
-from crossfield.bundle import Bundle
+from crossfield.bundle import Bundle, load_training
 from crossfield.checkpoint import load_checkpoint
 from crossfield.data.cinema import make_cinema
 from crossfield.data.store import Store
@@ -207,7 +207,12 @@ def flips(case: Case, folder: Path, count: int, dice: random.Random) -> Line:
     os.kill(process.pid or 0, signal.SIGKILL)
     process.join()
     rows = next(Path(os.environ["CROSSFIELD_CACHE"]).rglob("prepared.json")).parent / "train"
-    homes = {"run": (straight, Bundle.load), "rows": (rows, Store.open), "checkpoint": (stopped, _newest_whole)}
+    homes = {
+        "run": (straight, Bundle.load),
+        "training": (straight, load_training),
+        "rows": (rows, Store.open),
+        "checkpoint": (stopped, _newest_whole),
+    }
     done, missed = dict.fromkeys(("bit", "cut", "gone"), 0), []
     while sum(done.values()) < count:
         for name, (home, load) in homes.items():
@@ -223,10 +228,11 @@ def flips(case: Case, folder: Path, count: int, dice: random.Random) -> Line:
 
 
 def _read_by_loading(home: Path, name: str) -> list[Path]:
-    """Files that decide what is loaded; the log is for people."""
+    """Files that decide what is loaded; the log is for people, and an update alone reads what training left."""
     if name == "checkpoint":
         home = max((home / "work" / "checkpoints").glob("*/manifest.json")).parent
-    return sorted(path for path in home.rglob("*") if path.is_file() and path.name not in (".lock", "log.jsonl"))
+    found = [path for path in home.rglob("*") if path.is_file() and path.name not in (".lock", "log.jsonl")]
+    return sorted(path for path in found if (path.parent.name == "training") == (name == "training"))
 
 
 def _newest_whole(home: Path) -> None:
