@@ -156,6 +156,18 @@ def update(
 
 
 @app.command()
+def replay(
+    run: Annotated[Path, typer.Argument(help="Folder of a run that stopped at numbers that are not finite.")],
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Train an unfinished run again up to the step at which it stopped; nothing of it is changed."""
+    from crossfield import verbs
+
+    _print(verbs.replay(run, device=device), as_json)
+
+
+@app.command()
 def plan(
     data: PlannedArgument = None,
     model: ModelOption = None,

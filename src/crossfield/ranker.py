@@ -26,6 +26,7 @@ from crossfield.data.public import PUBLIC, RankingTest, load_public
 from crossfield.data.source import Layout, Tabular
 from crossfield.data.strangers import Strangers
 from crossfield.data.vocabulary import Evict
+from crossfield.detective import INCIDENT
 from crossfield.errors import ConfigError, DataError, RunError, SchemaError
 from crossfield.evaluate import Predictions, click_report, id_slices, rank_candidates, rank_catalogue
 from crossfield.evaluate import predict as predict_batches
@@ -472,7 +473,8 @@ def _kept_if_of_use(work: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not was_there and not has_checkpoint(work / "checkpoints"):
+        kept = has_checkpoint(work / "checkpoints") or (work / "checkpoints" / INCIDENT).is_dir()
+        if not was_there and not kept:
             shutil.rmtree(work, ignore_errors=True)
         raise
 

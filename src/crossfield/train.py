@@ -15,6 +15,7 @@ from crossfield.data.negatives import NegativeSampler
 from crossfield.data.prefetch import prefetched
 from crossfield.data.resident import keep_on
 from crossfield.data.store import Reader
+from crossfield.detective import INCIDENT, investigate, save_incident
 from crossfield.errors import DataError
 from crossfield.layers.linear import set_padding
 from crossfield.layers.unseen import UntrainedRows, drop_ids
@@ -172,7 +173,8 @@ class Trainer:
 
     def _use_device(self) -> None:
         """On a GPU: rows there where they fit, and steps launched whole where that is asked for."""
-        self._step: Step = self._plain_step
+        # On a GPU a look at every step would wait for it: there the losses are looked at now and then (Meter).
+        self._step: Step = self._guarded_step if self._device.type == "cpu" else self._plain_step
         if self._device.type == "cuda":
             if self.config.cuda_graph:
                 self._step = RecordedStep(self._plain_step, self.model, self._optimizers, batch_size=self._full_size)
@@ -228,13 +230,31 @@ class Trainer:
 
     def _plain_step(self, batch: Batch) -> Tensor:
         """Loss, gradients, update; the mean loss of the batch."""
+        loss = self._gradients(batch)
+        self._optimizers.step()
+        return loss
+
+    def _guarded_step(self, batch: Batch) -> Tensor:
+        """The same, but where numbers are not finite no weight changes, and it is said why."""
+        random = torch.get_rng_state()
+        loss = self._gradients(batch)
+        if not self._optimizers.has_finite_gradients() or not bool(torch.isfinite(loss)):
+            torch.set_rng_state(random)
+            incident = investigate(self.model, self._gradients, batch, number=self._at.step + 1)
+            if self._folder is not None:
+                save_incident(self._folder / INCIDENT, batch, incident)
+            raise incident.error()
+        self._optimizers.step()
+        return loss
+
+    def _gradients(self, batch: Batch) -> Tensor:
+        """The mean loss of the batch, its gradients left at the weights."""
         # Compiled code knows one shape only: the short last batch runs as it is.
         called = self._full_called if batch.size == self._full_size else self._called
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._means.bf16):
             loss = self._objective(called, batch)
         self._optimizers.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizers.step()
         return loss.detach()
 
     def _make_ready(self, batch: Batch) -> Batch:

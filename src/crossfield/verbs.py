@@ -1,8 +1,10 @@
 """What each command does: names and files in, a result that reads as text or as JSON out."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import polars as pl
@@ -18,8 +20,8 @@ from crossfield.data.dataset import Dataset
 from crossfield.data.public import PUBLIC, RankingTest, download, load_public, public_set
 from crossfield.data.source import find_files
 from crossfield.data.vocabulary import Evict
-from crossfield.errors import ConfigError, DataError, RunError, nearest
-from crossfield.files import atomic_path, read_lines, write_bytes, write_json
+from crossfield.errors import ConfigError, DataError, NotFiniteError, RunError, nearest
+from crossfield.files import atomic_path, read_json, read_lines, write_bytes, write_json
 from crossfield.models import CATALOGUE
 from crossfield.pages.page import model_page, paper_of
 from crossfield.pages.render import as_text
@@ -86,6 +88,8 @@ def fit(
     parts = _described_parts(recipe, schema, quiet=quiet)
     try:
         ranker.fit(parts.train, parts.valid, test=parts.test, out=out, resume=resume, overwrite=overwrite, quiet=quiet)
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{error}; crossfield replay {out} runs into it again", error.incident) from None
     except KeyboardInterrupt:
         kept = f"{out} keeps what was done: the same command with --resume goes on from there"
         say(f"interrupted; {kept if (out / 'work').exists() else 'nothing was done yet that could be kept'}")
@@ -154,6 +158,28 @@ def _updated(about: Mapping[str, Any]) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
     told = f"{about['rows']:,} new rows, {about['epochs']} epochs in {about['seconds']:.0f} s; saved to {about['run']}"
     return "\n".join([*(line.rstrip() for line in lines), told])
+
+
+def replay(run: Path, *, device: str) -> Result:
+    """Train a run that stopped at numbers that are not finite again, from its last checkpoint to that step."""
+    work = run / "work"
+    if not (work / "recipe.json").is_file():
+        raise RunError(f"{run} holds no unfinished run; replay is for one that stopped with an error")
+    recipe = Recipe.of(read_json(work / "recipe.json"))
+    if recipe.data.path is None:
+        raise RunError(f"{run} was trained on rows in memory, which are gone; call fit with them again")
+    parts = part(recipe)
+    with TemporaryDirectory(prefix="crossfield-") as scratch:
+        again = Path(scratch) / "run"
+        shutil.copytree(work, again / "work")
+        try:
+            Ranker(recipe, device=device).fit(
+                parts.train, parts.valid, test=parts.test, out=again, resume=True, quiet=True
+            )
+        except NotFiniteError as error:
+            return Result({"again": True, **error.incident}, f"it happened again: {error}")
+    text = "it did not happen again: training came to its end; was it another machine, another number of threads?"
+    return Result({"again": False}, text)
 
 
 # Evaluate, predict, recommend
