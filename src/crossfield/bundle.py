@@ -12,7 +12,7 @@ from crossfield.checkpoint import read_state, write_state
 from crossfield.data.encode import Encoder
 from crossfield.data.entities import Entities
 from crossfield.errors import CorruptError, RunError
-from crossfield.files import MANIFEST, atomic_path, read_json, read_manifest, write_bytes, write_json, write_manifest
+from crossfield.files import MANIFEST, atomic_path, read_manifest, read_object, write_bytes, write_json, write_manifest
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Model
 from crossfield.recipe import Recipe
@@ -92,5 +92,5 @@ def check_finished(folder: Path) -> None:
 
 def read_about(folder: Path) -> dict[str, Any]:
     """What a run says about itself: metrics, history, versions, data."""
-    about: dict[str, Any] = read_json(folder / "run.json")
+    about: dict[str, Any] = read_object(folder / "run.json")
     return about

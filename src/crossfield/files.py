@@ -52,6 +52,14 @@ def read_json(path: Path) -> Any:
         raise CorruptError(f"{path} is not JSON: {error}") from None
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object; raises CorruptError where it is missing, cut, or holds something else."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise CorruptError(f"{path} holds no JSON object")
+    return content
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside a folder durable."""
     handle = os.open(folder, os.O_RDONLY)

@@ -42,6 +42,8 @@ class Recipe:
         for section in values:
             if section not in (*SECTIONS, "model"):
                 raise ConfigError(f"unknown section [{section}]{nearest(section, [*SECTIONS, 'model'])}")
+            if not isinstance(values[section], Mapping):
+                raise ConfigError(f"[{section}] is {values[section]!r}, not a section of keys and values")
         model = dict(values.get("model", {}))
         name = model.pop("name", None)
         parts: dict[str, Any] = {
@@ -92,7 +94,7 @@ class Recipe:
 
 def model_config(name: str | None, values: Mapping[str, Any]) -> ModelConfig:
     """The config of a catalogue model; raises ConfigError on an unknown model or setting."""
-    if name not in CATALOGUE:
+    if not isinstance(name, str) or name not in CATALOGUE:
         raise ConfigError(f"unknown model {name!r}{nearest(str(name), CATALOGUE)}")
     return CATALOGUE[name].config_type.of(values, prefix="model")
 

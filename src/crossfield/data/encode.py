@@ -28,7 +28,7 @@ from crossfield.data.text import reading
 from crossfield.data.tokens import Tokens, canonical, cross_tokens, hash_tokens, is_list
 from crossfield.data.vocabulary import FIRST, MISSING, UNSEEN, Evict, Growth, Vocabulary
 from crossfield.errors import CorruptError, CrossfieldError, DataError, SchemaError, nearest
-from crossfield.files import atomic_path, read_json, write_json
+from crossfield.files import atomic_path, read_object, write_json
 from crossfield.schema import Feature, FeatureSchema, Field, Kind, ModelSchema
 
 CHUNK_ROWS = 131_072
@@ -307,7 +307,7 @@ class Encoder:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote; raises CorruptError where it is not that, or was changed."""
-        content = read_json(folder / "encoder.json")
+        content = read_object(folder / "encoder.json")
         try:
             encoder = cls._from_json(content, pl.read_ipc(folder / "vocabularies.arrow"))
         except (KeyError, TypeError, ValueError, OSError, pl.exceptions.PolarsError, CrossfieldError) as error:
