@@ -383,3 +383,19 @@ def test_too_few_fresh_rows_leave_the_calibration_as_it_was(ranker: cf.Ranker) -
     with pytest.raises(ConfigError, match="unknown calibration method"):
         mine.calibrate(click_log(500), method="beta")  # type: ignore[arg-type]
     assert mine.bundle.calibration == before
+
+
+def test_an_update_is_calibrated_again_where_there_are_rows_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    roles, (first, second, third) = {"label": "click"}, (click_log(1500, seed).drop("ts") for seed in range(3))
+    ranker = cf.Ranker("fm", train=TRAIN, data=roles, calibration={"method": "platt"}).fit(first, second, quiet=True)
+    before = ranker.bundle.calibration
+    ranker.update(second)
+    assert ranker.bundle.calibration == before
+    assert "the calibration stays that of the model before the update" in capsys.readouterr().err
+    ranker.update(second, third, quiet=True)
+    after = ranker.bundle.calibration
+    assert after is not None and before is not None and after.curve != before.curve and after.method == "platt"
+    assert ranker.evaluate(third, intervals=False)["calibration"] == pytest.approx(1, abs=1e-3)
+    with pytest.raises(DataError, match="platt is fitted to at least 10"):
+        ranker.update(second, third.head(12), quiet=True)
+    assert ranker.bundle.calibration == after

@@ -181,8 +181,9 @@ class Ranker:
 
         A new id is admitted from ``encoder.min_count`` of its rows on; over ``encoder.max_size`` ids leave their field,
         those used longest ago or, with evict = "count", the rarest. Until training begins no score changes. All
-        ``epochs`` are trained unless there are ``valid`` rows to choose the best by. ``about["update"]`` says what
-        became of the ids of each field. ``out`` is a folder for the new run; the old one stays as it is.
+        ``epochs`` are trained unless there are ``valid`` rows to choose the best by, and to fit a calibration to anew;
+        without them it stays as it was. ``about["update"]`` says what became of the ids of each field. ``out`` is a
+        folder for the new run; the old one stays as it is.
 
         Raises RunError where a run is there already or this ranker is not trained, DataError where there are no rows,
         ConfigError for a model that is solved.
