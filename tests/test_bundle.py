@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import crossfield as cf
-from crossfield.bundle import Bundle
+from crossfield.bundle import Bundle, load_training
 from crossfield.calibration import Calibration, Platt
 from crossfield.errors import CorruptError, RunError
 from crossfield.files import write_json, write_manifest
@@ -29,6 +29,7 @@ def test_a_damaged_run_is_refused_whichever_file_it_is(ranker: cf.Ranker, tmp_pa
         path.write_bytes(content[:-2])
         with pytest.raises(CorruptError):
             Bundle.load(tmp_path)
+            load_training(tmp_path)  # what only an update reads is sealed by itself
         path.write_bytes(content)
     Bundle.load(tmp_path)
 
