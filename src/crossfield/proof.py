@@ -179,7 +179,7 @@ def _merged(spec: TableSpec, row: RowSpec) -> dict[str, Any]:
     }
     merged["train"].pop("seed", None)
     merged["data"].setdefault("path", spec.data)
-    return {section: values for section, values in merged.items() if values}
+    return {section: values for section, values in {**base, **merged}.items() if values}
 
 
 def _base_of(spec: TableSpec, row: RowSpec) -> Mapping[str, Any]:

@@ -32,6 +32,8 @@ from crossfield.files import atomic_path, read_object, write_json
 from crossfield.schema import Feature, FeatureSchema, Field, Kind, ModelSchema
 
 CHUNK_ROWS = 131_072
+_NOT_AN_ENCODER = (KeyError, TypeError, ValueError, AttributeError, OSError, pl.exceptions.PolarsError)
+"""What reading a file that is no encoder raises."""
 COLUMNAR = (".parquet", ".arrow", ".feather", ".ipc")
 """File endings that can be read one column at a time."""
 
@@ -310,7 +312,15 @@ class Encoder:
         content = read_object(folder / "encoder.json")
         try:
             encoder = cls._from_json(content, pl.read_ipc(folder / "vocabularies.arrow"))
-        except (KeyError, TypeError, ValueError, OSError, pl.exceptions.PolarsError, CrossfieldError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            OSError,
+            pl.exceptions.PolarsError,
+            CrossfieldError,
+        ) as error:
             raise CorruptError(f"{folder} holds no encoder that can be read: {error}") from error
         if encoder.fingerprint != content.get("fingerprint"):
             raise CorruptError(f"the encoder in {folder} was changed after it was written (its fingerprint differs)")
