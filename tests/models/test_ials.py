@@ -131,6 +131,11 @@ def test_two_camps_are_told_apart() -> None:
     assert scores[own].min() > 0.5 > scores[~own].max()
 
 
+def test_systems_that_rounding_spoils_are_an_error_that_names_the_setting() -> None:
+    with pytest.raises(ConfigError, match=r"model\.l2"):
+        model(embedding_dim=2 * NUM_ITEMS, l2=1e-30).solve(interactions())
+
+
 def test_the_start_does_not_grow_with_the_width() -> None:
     torch.manual_seed(0)
     schema = ModelSchema((), (Field("user", 3), Field("item", 4000)), user="user", item="item")

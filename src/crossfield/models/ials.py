@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from crossfield.batch import Batch
+from crossfield.errors import ConfigError
 from crossfield.layers.pairs import dot_pairs
 from crossfield.models.base import Interactions, ModelConfig, Solved, Width
 from crossfield.schema import ModelSchema
@@ -79,7 +80,10 @@ class IALS(Solved):
         self.W[nobody] = self.W[~nobody].sum(0) / max(num_users, 1)
 
     def half_step(self, sought: Tensor, held: Tensor, blocks: Sequence["Block"], *, num_held: int) -> None:
-        """Set the vectors of one side to the minimum of L while the ``num_held`` ones of the other side are held."""
+        """Set the vectors of one side to the minimum of L while the ``num_held`` ones of the other side are held.
+
+        Raises ConfigError where float32 is too coarse for that.
+        """
         alpha0, l2, nu = self.config.alpha0, self.config.l2, self.config.nu
         everything = alpha0 * held.t() @ held
         for one in blocks:
@@ -88,7 +92,10 @@ class IALS(Solved):
             systems = torch.baddbmm(everything, c_h.mT, h)
             frequency = one.c.sum(1) + alpha0 * num_held
             systems.diagonal(dim1=1, dim2=2).add_(l2 * frequency.pow(nu).unsqueeze(1))
-            sought[one.ids] = torch.cholesky_solve(c_h.sum(1).unsqueeze(2), torch.linalg.cholesky(systems)).squeeze(2)
+            factors, failed = torch.linalg.cholesky_ex(systems)
+            if failed.any():
+                raise ConfigError("a system of equations has no solution in float32: raise model.l2")
+            sought[one.ids] = torch.cholesky_solve(c_h.sum(1).unsqueeze(2), factors).squeeze(2)
 
     def forward(self, batch: Batch) -> Tensor:
         """Scores [B, 1] float32."""
