@@ -14,9 +14,11 @@ from speed_page import speed_page
 from crossfield.config import Config, settings_of
 from crossfield.models import CATALOGUE
 from crossfield.pages.page import model_page
-from crossfield.pages.published import PUBLISHED
 from crossfield.pages.render import as_markdown, as_svg, index_markdown, markdown_table
+from crossfield.proof import Spread
+from crossfield.proof_page import value_text
 from crossfield.recipe import SECTIONS
+from crossfield.verbs import draw_tables
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "src" / "crossfield"
@@ -35,7 +37,8 @@ def main() -> None:
         DOCS / "floor-plan.md": floor_plan(),
         DOCS / "settings.md": settings_page(),
         DOCS / "models.md": index_markdown(pages),
-        DOCS / "benchmarks.md": benchmarks_page(),
+        DOCS / "benchmarks.md": draw_tables(RESULTS, None).json["page"],
+        DOCS / "experiments.md": experiments_page(),
         DOCS / "speed.md": speed_page(*(lines_of(RESULTS / f"{one}.jsonl") for one in SPEED)),
         **{MODELS / f"{page.name}.md": as_markdown(page) for page in pages},
         **{MODELS / f"{page.name}.svg": as_svg(page) for page in pages},
@@ -72,10 +75,10 @@ def measured_json() -> str:
 
 
 def by_recipe(lines: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Result lines of recipes with test metrics, by recipe."""
+    """Finished runs of unchanged recipes with test metrics, by recipe."""
     found: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
-        if "auc" in line.get("metrics", {}) and "recipe" in line:
+        if line.get("recipe") and "auc" in line.get("metrics", {}):
             found.setdefault(line["recipe"], []).append(line)
     return found
 
@@ -157,47 +160,18 @@ def keys_table(config: type[Config]) -> str:
     return markdown_table(("key", "default", "meaning"), rows)
 
 
-def benchmarks_page() -> str:
-    """Quality on public data, one row per recipe, from the result lines alone."""
-    parts = [
-        "# Benchmarks",
-        "Drawn from `benchmarks/results/*.jsonl` by `make docs`. Each row: `python benchmarks/quality.py RECIPE "
-        "--seeds ...`. Epochs are chosen on validation rows, never on test rows; published values are single "
-        "selected runs. Frappe's training negatives are re-drawn (`crossfield data frappe`).",
-    ]
-    for path in sorted(RESULTS.glob("*.jsonl")):
-        lines = lines_of(path)
-        if lines and "recipe" in lines[0]:
-            parts += [f"## {path.stem}", quality_table(lines)]
+def experiments_page() -> str:
+    """What was measured of single layers and models, from the result lines alone."""
+    parts = ["# Experiments", "Drawn from `benchmarks/results/*.jsonl` by `make docs`."]
     parts += polynomials_section(lines_of(RESULTS / "dcn-v2-polynomials.jsonl"))
     parts += depth_section(lines_of(RESULTS / "dhen-depth.jsonl"))
+    parts += state_section(lines_of(RESULTS / "table-state.jsonl"))
     return "\n\n".join(parts) + "\n"
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
     """The result lines of one file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def quality_table(lines: Sequence[dict[str, Any]]) -> str:
-    """Means over seeds, best AUC first."""
-    rows = sorted((quality_row(name, some) for name, some in by_recipe(lines).items()), reverse=True)
-    head = ("recipe", "seeds", "test AUC", "log loss", "NE", "published AUC", "parameters", "rows/s")
-    return markdown_table(head, [row for _, row in rows])
-
-
-def quality_row(name: str, lines: Sequence[dict[str, Any]]) -> tuple[float, tuple[str, ...]]:
-    """Mean AUC, to sort by, and the cells."""
-
-    def cell(metric: str) -> str:
-        average, sd = spread([line["metrics"][metric] for line in lines])
-        return f"{average:.5f} ± {sd:.5f}" if sd else f"{average:.5f}"
-
-    target = next((row for rows in PUBLISHED.values() for row in rows if row.recipe == name), None)
-    published = f"{float(target.metrics['AUC']):.5f}" if target else "-"
-    sizes = f"{lines[0]['parameters']:,}", f"{mean(line['train_sps'] for line in lines):,.0f}"
-    cells = (f"`{name}`", str(len(lines)), cell("auc"), cell("log_loss"), cell("ne"), published, *sizes)
-    return mean(line["metrics"]["auc"] for line in lines), cells
 
 
 def polynomials_section(lines: Sequence[dict[str, Any]]) -> list[str]:
@@ -244,6 +218,31 @@ def depth_section(lines: Sequence[dict[str, Any]]) -> list[str]:
         "columns), FLOPs per example in products of matrices, CPU-seconds of one thread, memory of a training step "
         "above model and batch.",
         markdown_table((*head, *units), rows),
+    ]
+
+
+def state_section(lines: Sequence[dict[str, Any]]) -> list[str]:
+    """What the optimisers' state in bf16 costs, paired by seed."""
+    rows = []
+    for optimizer in dict.fromkeys(line["optimizer"] for line in lines):
+        by_state = {
+            state: [line for line in lines if (line["optimizer"], line["table_state"]) == (optimizer, state)]
+            for state in ("fp32", "bf16")
+        }
+        full, half = by_state["fp32"], by_state["bf16"]
+        differences = Spread(tuple(b["auc"] - a["auc"] for a, b in zip(full, half, strict=True)))
+        low, high = differences.of_mean or (differences.mean, differences.mean)
+        aucs = (value_text(Spread(tuple(one["auc"] for one in some))) for some in (full, half))
+        sizes = (f"{some[0]['state_mb']:.0f}" for some in (full, half))
+        told = f"{differences.mean:+.5f} [{low:+.5f}, {high:+.5f}]"
+        rows.append((optimizer, str(len(full)), *aucs, told, *sizes))
+    head = ("optimiser", "seeds", "AUC, fp32", "AUC, bf16", "difference", "MB, fp32", "MB, bf16")
+    return [
+        "## The optimisers' state in bf16",
+        "`python benchmarks/speed/table_state.py --data DIR --record`: DeepFM on the 500,000 rows of "
+        "[speed.md](speed.md), one epoch, both formats with each seed; the difference paired by seed with the 95 % "
+        "interval of its mean, and what the state of the tables takes.",
+        markdown_table(head, rows),
     ]
 
 

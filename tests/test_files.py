@@ -11,6 +11,7 @@ from crossfield.files import (
     append_line,
     atomic_path,
     confined,
+    has_checksum,
     make_folder,
     read_json,
     read_lines,
@@ -42,6 +43,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path: Path) -> Non
 def test_sha256_of_a_known_text(tmp_path: Path) -> None:
     write_bytes(tmp_path / "abc", b"abc")
     assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_checksums_of_three_kinds(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "abc", b"abc")
+    known = [
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        "md5:900150983cd24fb0d6963f7d28e17f72",
+        "git:f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f",  # printf abc | git hash-object --stdin
+    ]
+    assert all(has_checksum(tmp_path / "abc", one) for one in known)
+    write_bytes(tmp_path / "abc", b"abd")
+    assert not any(has_checksum(tmp_path / "abc", one) for one in known)
 
 
 def test_json_round_trip_and_its_errors(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from crossfield.batch import Batch
 from crossfield.data.encode import Encoded
 from crossfield.data.store import Position, Reader, Store, write_store
-from crossfield.errors import CorruptError, DataError, RunError
+from crossfield.errors import CorruptError, DataError, NotFiniteError, RunError
 from crossfield.files import read_lines
 from crossfield.layers.embedding import FieldEmbedding
 from crossfield.models.base import Model
@@ -68,6 +68,10 @@ class Repeat:
     """A stand-in for the negative sampler: each row again with the next item, label 0, ``per_positive`` times."""
 
     per_positive = 2
+
+    def stream(self, batches: Iterable[Batch], *, epoch: int, index: int) -> Iterator[Batch]:
+        for number, batch in enumerate(batches, start=index):
+            yield self.extend(batch, epoch=epoch, index=number)
 
     def extend(self, batch: Batch, *, epoch: int, index: int) -> Batch:
         blocks = [batch]
@@ -360,25 +364,32 @@ def test_a_loss_that_is_not_finite_names_step_and_rows_and_is_not_saved(store: S
     calls = iter(range(1, 100))
 
     def objective(model: nn.Module, batch: Batch) -> Tensor:
-        return bce_objective(model, batch) * (math.nan if next(calls) == 4 else 1.0)
+        return bce_objective(model, batch) * (math.nan if next(calls) in (4, 5) else 1.0)
 
-    with pytest.raises(RunError, match=r"the loss is nan at step 4, whose batch held the source rows \d+"):
+    with pytest.raises(NotFiniteError, match=r"step 4: the numbers are not finite \(loss nan\)"):
         Run(store, tmp_path, objective=objective).fit(checkpoint_seconds=0)
     resumed = Run(store, tmp_path)
     assert "resumed after step 3" in resumed.fit(resume=True).notes
 
 
-def test_weights_that_are_not_finite_are_neither_judged_nor_saved(store: Store, tmp_path: Path) -> None:
-    calls = iter(range(1, 100))
+def test_a_gradient_that_is_not_finite_changes_no_weight_and_is_named(store: Store, tmp_path: Path) -> None:
+    calls, before = iter(range(1, 100)), []
 
     def objective(model: nn.Module, batch: Batch) -> Tensor:
         if next(calls) == NUM_BATCHES:
+            before.append(weights(model))
             model.get_parameter("prediction.weight").register_hook(lambda gradient: gradient * math.inf)  # type: ignore[no-untyped-call]
         return bce_objective(model, batch)
 
-    with pytest.raises(RunError, match=rf"after step {NUM_BATCHES} the weights prediction\.weight are not finite"):
-        Run(store, tmp_path, evaluate=scripted([0.5]), objective=objective).fit()
-    assert not list(tmp_path.glob("checkpoint-*"))
+    run = Run(store, tmp_path, evaluate=scripted([0.5]), objective=objective)
+    with pytest.raises(NotFiniteError, match=rf"step {NUM_BATCHES}: .* parameters prediction\.weight") as caught:
+        run.fit()
+    assert caught.value.incident["parameters"] == ("prediction.weight",)
+    kept = {
+        name: value for name, value in weights(run.model).items() if "running" not in name and "tracked" not in name
+    }
+    assert kept == {name: before[0][name] for name in kept}
+    assert not list(tmp_path.glob("checkpoint-*")) and (tmp_path / "incident" / "manifest.json").is_file()
 
 
 def test_a_full_disk_is_a_clear_error_and_the_checkpoint_before_stays(

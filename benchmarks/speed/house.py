@@ -1,12 +1,13 @@
 """What Crossfield reaches against this machine's own limits: no peers, each figure beside its measure in the same run.
 
-    python benchmarks/speed/house.py --data DIR [--only dense tables auc again compile] [--threads 2] [--record]
+    python benchmarks/speed/house.py --data DIR [--only dense tables auc again compile profile] [--threads 2] [--record]
 
 dense: FLOP/s of the dense part of DCN-V2, forward and backward, beside those of one product of matrices.
 tables: a training step with tables of 10 M rows beside one with 1 M, in turn.
 auc: AUC of 10 M scores, beside scikit-learn's.
 again: seconds to the first training step where the files' rows are kept from an earlier run, imports included.
 compile: start to end with an empty and with a filled cache of compiled code, beside not compiled.
+profile: where a training step's time goes, beside the least that its products of matrices can take.
 
 --data is a folder that ctr_data.py filled. With --record lines go to benchmarks/results/speed-house.jsonl.
 """
@@ -27,6 +28,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 from crossfield.batch import Batch
 from crossfield.files import append_line
@@ -90,15 +93,15 @@ def tables(given: argparse.Namespace) -> Iterator[Line]:
     yield {"what": "tables", "ms_1m": small, "ms_10m": large, "ratio": large / small}
 
 
-def _steps(num_rows: int) -> Iterator[None]:
-    """Training steps of DeepFM on 26 tables of equal size, ids log-uniform as Zipf's law has them."""
+def _steps(num_rows: int, name: str = "deepfm", **settings: Any) -> Iterator[None]:
+    """Training steps on 26 tables of equal size, ids log-uniform as Zipf's law has them."""
     size = num_rows // 26
     schema = ModelSchema(
         dense=tuple(f"I{n}" for n in range(13)), categorical=tuple(Field(f"C{n}", size) for n in range(26))
     )
     torch.manual_seed(0)
-    kind = CATALOGUE["deepfm"]
-    model = kind(schema, kind.config_type(embedding_dim=16))
+    kind = CATALOGUE[name]
+    model = kind(schema, kind.config_type.of({"embedding_dim": 16, **settings}))
     optimizers = build_optimizers(model, OptimConfig())
     random = np.random.default_rng(0)
     ids = np.exp(random.uniform(0, np.log(size), (20, BATCH_ROWS, 26))).astype(np.int64) % size
@@ -110,6 +113,43 @@ def _steps(num_rows: int) -> Iterator[None]:
         loss.backward()
         optimizers.step()
         yield
+
+
+PROFILED: dict[str, dict[str, Any]] = {
+    "deepfm": {},
+    "wide_deep": {},
+    "dcn": {"num_cross_layers": 3},
+    "dcn_v2": {"num_cross_layers": 3},
+    "dlrm": {"bottom": [400], "top": [400, 400, 400]},
+}
+KINDS = {
+    "products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::mkldnn", "aten::linear", "mkldnn"),
+    "tables": ("aten::index", "aten::embedding", "aten::_embedding", "aten::scatter", "aten::gather"),
+    "sorting ids": ("aten::sort", "aten::nonzero", "aten::ne"),
+    "optimisers": ("aten::lerp", "aten::addcmul", "aten::sqrt", "aten::_fused_adam"),
+    "copies and casts": ("aten::copy_", "aten::cat", "aten::fill_", "aten::zero_"),
+}
+"""Kinds of work by the beginnings of their operators' names."""
+
+
+def profiles(given: argparse.Namespace) -> Iterator[Line]:
+    """Milliseconds of a step by kind of work, and what its products alone need at the rate of one product."""
+    left, right = torch.randn(BATCH_ROWS, 400).bfloat16(), torch.randn(400, 400).bfloat16()
+    for name, settings in PROFILED.items():
+        step = _steps(1_000_000, name, **settings)
+        rate = 2 * BATCH_ROWS * 400 * 400 / seconds_of(lambda: left @ right, 50)
+        whole = seconds_of(lambda step=step: next(step), 30)  # type: ignore[misc]  # bound at once, called at once
+        with FlopCounterMode(display=False) as counter:
+            next(step)
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            for _ in range(20):
+                next(step)
+        taken = dict.fromkeys([*KINDS, "rest"], 0.0)
+        for one in seen.key_averages():
+            kind = next((kind for kind, names in KINDS.items() if one.key.startswith(names)), "rest")
+            taken[kind] += one.self_cpu_time_total / 20_000
+        least = 1000 * counter.get_total_flops() / rate
+        yield {"what": "profile", "model": name, "ms": 1000 * whole, "least_ms": least, "parts_ms": taken}
 
 
 def areas(given: argparse.Namespace) -> Iterator[Line]:
@@ -175,7 +215,7 @@ def contestant(given: argparse.Namespace, **environment: str) -> Line:
     return found
 
 
-PARTS = {"dense": dense, "tables": tables, "auc": areas, "again": again, "compile": compiled}
+PARTS = {"dense": dense, "tables": tables, "auc": areas, "again": again, "compile": compiled, "profile": profiles}
 
 
 def main() -> None:

@@ -45,6 +45,11 @@ class Jagged:
         starts = torch.repeat_interleave(self.offsets[rows] - offsets[:-1], lengths)
         return Jagged(self.values[starts + torch.arange(starts.shape[0], device=starts.device)], offsets)
 
+    def slice(self, start: int, stop: int) -> "Jagged":
+        """The lists from ``start`` to ``stop``, their values in the same memory."""
+        offsets = self.offsets[start : stop + 1]
+        return Jagged(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -78,6 +83,10 @@ class Batch:
     def select(self, rows: Tensor) -> "Batch":
         """The examples at the given positions [B'] int64, in that order."""
         return self._map(lambda value: value[rows], lambda value: value.select(rows))
+
+    def slice(self, start: int, stop: int) -> "Batch":
+        """The examples from ``start`` to ``stop``, in the same memory."""
+        return self._map(lambda value: value[start:stop], lambda value: value.slice(start, stop))
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""

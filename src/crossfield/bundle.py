@@ -8,15 +8,18 @@ from typing import Any, Self
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from crossfield.checkpoint import read_state, write_state
 from crossfield.data.encode import Encoder
 from crossfield.data.entities import Entities
 from crossfield.errors import CorruptError, RunError
-from crossfield.files import MANIFEST, atomic_path, read_json, read_manifest, write_bytes, write_json, write_manifest
+from crossfield.files import MANIFEST, atomic_path, read_manifest, read_object, write_bytes, write_json, write_manifest
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Model
 from crossfield.recipe import Recipe
 
 KIND = "run"
+TRAINING = "training"
+"""Folder and kind of what an update goes on from, sealed by itself: a prediction does not read it."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,13 @@ class Bundle:
     entities: Entities | None = None
     about: dict[str, Any] = field(default_factory=dict)
     """Metrics, training history, versions, checksums of the data: JSON values."""
+    training: dict[str, Any] | None = None
+    """What an update goes on from (``Trainer.training``); not read by ``load``, which needs it for nothing."""
 
     def save(self, folder: Path) -> None:
         """Write and seal the run; the manifest goes last, so a run cut short in between is not taken for whole."""
         (folder / MANIFEST).unlink(missing_ok=True)
-        for part in ("encoder", "entities"):
+        for part in ("encoder", "entities", TRAINING):
             shutil.rmtree(folder / part, ignore_errors=True)
         write_bytes(folder / "recipe.toml", self.recipe.to_toml().encode())
         write_json(folder / "run.json", self.about)
@@ -44,6 +49,9 @@ class Bundle:
             save_file({name: value.contiguous() for name, value in self.model.state_dict().items()}, path)
         parts = [p for part in ("encoder", "entities") for p in sorted((folder / part).rglob("*")) if p.is_file()]
         names = ["recipe.toml", "run.json", "model.safetensors", *(str(p.relative_to(folder)) for p in parts)]
+        if self.training is not None:
+            (folder / TRAINING).mkdir()
+            write_state(folder / TRAINING, self.training, kind=TRAINING)
         write_manifest(folder, KIND, names=names, about={"model": self.recipe.name})
 
     @classmethod
@@ -66,6 +74,12 @@ class Bundle:
         return cls(recipe, encoder, model.eval(), entities, read_about(folder))
 
 
+def load_training(folder: Path) -> dict[str, Any] | None:
+    """What an update of a run goes on from, None where nothing was kept; raises CorruptError where it was changed."""
+    check_finished(folder)
+    return read_state(folder / TRAINING, kind=TRAINING) if (folder / TRAINING).is_dir() else None
+
+
 def check_finished(folder: Path) -> None:
     """Raise RunError saying what the folder is instead of a finished run."""
     if not folder.is_dir():
@@ -78,5 +92,5 @@ def check_finished(folder: Path) -> None:
 
 def read_about(folder: Path) -> dict[str, Any]:
     """What a run says about itself: metrics, history, versions, data."""
-    about: dict[str, Any] = read_json(folder / "run.json")
+    about: dict[str, Any] = read_object(folder / "run.json")
     return about

@@ -59,12 +59,28 @@ def save_checkpoint(
     return target
 
 
-def _write(folder: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
+def write_state(folder: Path, state: Mapping[str, Any], *, kind: str) -> None:
+    """Write and seal a nested state of tensors and plain values, as ``flatten`` has it, into a folder."""
+    tensors, scalars = flatten(state)
+    _write(folder, tensors, scalars, kind=kind)
+
+
+def read_state(folder: Path, *, kind: str) -> dict[str, Any]:
+    """What ``write_state`` wrote; raises CorruptError where it is not that, or was changed."""
+    read_manifest(folder, kind)
+    try:
+        state: dict[str, Any] = unflatten(load_file(folder / _TENSORS), read_json(folder / _SCALARS))
+    except (SafetensorError, OSError) as error:
+        raise CorruptError(f"{folder} cannot be read: {error}") from None
+    return state
+
+
+def _write(folder: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any], *, kind: str = KIND) -> None:
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(folder / _TENSORS) as path:
         save_file(plain, path)
     write_json(folder / _SCALARS, dict(scalars))
-    write_manifest(folder, KIND, names=[_TENSORS, _SCALARS], about={})
+    write_manifest(folder, kind, names=[_TENSORS, _SCALARS], about={})
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
@@ -181,20 +197,27 @@ def _join(path: str, key: object) -> str:
 
 
 def unflatten(tensors: Mapping[str, Tensor], scalars: Any) -> Any:
-    """The nested state that ``flatten`` split."""
+    """The nested state that ``flatten`` split; raises CorruptError where it is not that."""
+    try:
+        return _unflatten(tensors, scalars)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptError(f"the plain values of a state do not fit its tensors: {error}") from None
+
+
+def _unflatten(tensors: Mapping[str, Tensor], scalars: Any) -> Any:
     if isinstance(scalars, list):
-        return [unflatten(tensors, item) for item in scalars]
+        return [_unflatten(tensors, item) for item in scalars]
     if not isinstance(scalars, Mapping):
         return scalars
     if "$tensor" in scalars:
         return tensors[scalars["$tensor"]]
     if "$tuple" in scalars:
-        return tuple(unflatten(tensors, scalars["$tuple"]))
+        return tuple(_unflatten(tensors, scalars["$tuple"]))
     if "$items" in scalars:
-        return {key: unflatten(tensors, item) for key, item in scalars["$items"]}
+        return {key: _unflatten(tensors, item) for key, item in scalars["$items"]}
     if "$float" in scalars:
         return float(scalars["$float"])
-    return {key: unflatten(tensors, item) for key, item in scalars.items()}
+    return {key: _unflatten(tensors, item) for key, item in scalars.items()}
 
 
 def rng_state(device: torch.device) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -44,6 +45,13 @@ VersionOption = Annotated[
 @app.callback()
 def _program(version: VersionOption = False) -> None:
     pass
+
+
+class EvictBy(StrEnum):
+    """Which ids leave a field that has no room for new ones."""
+
+    LAST_USE = "last_use"
+    COUNT = "count"
 
 
 def _doc(field: str) -> str:
@@ -124,6 +132,39 @@ def fit(
         raise typer.BadParameter("name a folder for the run", param_hint="--out")
     result = verbs.fit(chosen, out, schema=schema, resume=resume, overwrite=overwrite, device=device, quiet=quiet)
     _print(result, as_json)
+
+
+@app.command()
+def update(
+    run: RunArgument,
+    data: Annotated[str, typer.Argument(help="New rows: file, folder or glob.")],
+    out: Annotated[Path, typer.Option(help="Folder for the updated run; the old one stays as it is.")],
+    valid: ValidOption = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the new rows.")] = 1,
+    evict: Annotated[
+        EvictBy, typer.Option(help="Which ids leave a field over encoder.max_size: used longest ago, or rarest.")
+    ] = EvictBy.LAST_USE,
+    device: DeviceOption = "cpu",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on training a run with new rows; new ids get rows of their own."""
+    from crossfield import verbs
+
+    result = verbs.update(run, data, out, valid=valid, epochs=epochs, evict=evict.value, device=device, quiet=quiet)
+    _print(result, as_json)
+
+
+@app.command()
+def replay(
+    run: Annotated[Path, typer.Argument(help="Folder of a run that stopped at numbers that are not finite.")],
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Train an unfinished run again up to the step at which it stopped; nothing of it is changed."""
+    from crossfield import verbs
+
+    _print(verbs.replay(run, device=device), as_json)
 
 
 @app.command()
@@ -297,6 +338,45 @@ def tour(
         quiet=quiet,
     )
     _print(result, as_json)
+
+
+@app.command()
+def reproduce(
+    table: Annotated[str | None, typer.Argument(help="A table of published results; without it, list them.")] = None,
+    rows: Annotated[list[str] | None, typer.Argument(help="Only these rows.")] = None,
+    draw: Annotated[
+        bool, typer.Option("--table", help="Draw the page of all tables from the results; run none.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="With --table, the Markdown file to write.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs per row instead of the table's own number.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of the result lines.")] = Path("benchmarks/results"),
+    work: Annotated[Path, typer.Option(help="Folder of the runs, which go on where they stopped.")] = Path(
+        "runs/reproduce"
+    ),
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each.")] = 1,
+    device: DeviceOption = "cpu",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run published tables again, row by row and seed by seed, and judge them by rule."""
+    from crossfield import verbs
+
+    if draw:
+        _print(verbs.draw_tables(results, out), as_json)
+        return
+    found = verbs.reproduce(
+        table,
+        rows or (),
+        seeds=seeds,
+        results=results,
+        work=work,
+        jobs=jobs,
+        threads=threads,
+        device=device,
+        quiet=quiet,
+    )
+    _print(found, as_json)
 
 
 def _recipe_settings(flags: Mapping[str, Any]) -> dict[str, Any]:

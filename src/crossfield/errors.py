@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class CrossfieldError(Exception):
@@ -43,3 +44,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     close = get_close_matches(name, names, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names) or 'none'}"
+
+
+class NotFiniteError(RunError):
+    """Numbers of a training step are not finite; ``incident`` says where, as plain values."""
+
+    def __init__(self, message: str, incident: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.incident = incident or {}

@@ -52,6 +52,14 @@ def read_json(path: Path) -> Any:
         raise CorruptError(f"{path} is not JSON: {error}") from None
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object; raises CorruptError where it is missing, cut, or holds something else."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise CorruptError(f"{path} holds no JSON object")
+    return content
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside a folder durable."""
     handle = os.open(folder, os.O_RDONLY)
@@ -65,6 +73,19 @@ def sha256_of(path: Path) -> str:
     """SHA-256 (hex) of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def has_checksum(path: Path, checksum: str) -> bool:
+    """Whether a file has a checksum: SHA-256 in hex, ``md5:`` and MD5, or ``git:`` and the id git gives its content."""
+    algorithm, _, expected = checksum.rpartition(":")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: _new_hash(path, algorithm or "sha256")).hexdigest() == expected
+
+
+def _new_hash(path: Path, algorithm: str) -> Any:
+    if algorithm == "git":  # SHA-1 of a header with the size, then the content
+        return hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    return hashlib.new(algorithm, usedforsecurity=False)
 
 
 def confined(folder: Path, name: str) -> Path:

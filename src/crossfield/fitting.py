@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,19 @@ from crossfield.data.entities import Entities
 from crossfield.data.negatives import NegativeSampler, keep_mask
 from crossfield.data.resident import keep_on
 from crossfield.data.store import Position, Reader, Store, write_store
+from crossfield.data.vocabulary import Evict, Growth
 from crossfield.errors import ConfigError, CorruptError, RunError, SchemaError
 from crossfield.evaluate import predict, rank_candidates
 from crossfield.files import read_json, sha256_of, write_json
+from crossfield.growth import grown_model, grown_state
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Interactions, Model, Solved
+from crossfield.optim import build_optimizers
 from crossfield.progress import Report
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
 from crossfield.scoring import device_of
-from crossfield.train import FREE_ON_RESUME, Trainer, TrainResult
+from crossfield.train import FREE_ON_RESUME, Evaluate, Trainer, TrainResult
 
 Listener = Callable[[Report], None]
 Say = Callable[[str], None]
@@ -59,6 +63,10 @@ class Prepared:
     """Whether an earlier run encoded them."""
 
 
+Watch = Callable[[Prepared, Model], dict[str, float]]
+"""Measures a model on rows that nothing is chosen by."""
+
+
 def fit_bundle(
     recipe: Recipe,
     train: Dataset,
@@ -67,10 +75,11 @@ def fit_bundle(
     work: Path,
     resume: bool = False,
     device: str = "cpu",
+    watch: Watch | None = None,
     listener: Listener,
     say: Say,
 ) -> Bundle:
-    """Train the recipe's model on raw rows, scratch files and checkpoints in ``work``.
+    """Train the recipe's model on raw rows, scratch files and checkpoints in ``work``; ``watch`` measures test rows.
 
     Raises DataError, SchemaError or ConfigError on what cannot be trained; with ``resume``, ConfigError where the
     work that lies there belongs to another recipe.
@@ -86,9 +95,64 @@ def fit_bundle(
     torch.manual_seed(recipe.train.seed)
     model = CATALOGUE[recipe.name](prepared.encoder.model_schema, recipe.model).to(device)
     _start(model, recipe, prepared.encoder)
-    history = _learn(recipe, model, prepared, work=work, resume=resume, listener=listener)
+    history, training = _learn(recipe, model, prepared, watch=watch, work=work, resume=resume, listener=listener)
     about = {**_about(recipe, model, prepared, train), **history, "seconds": time.time() - started}
-    return Bundle(recipe, prepared.encoder, model.cpu().eval(), prepared.entities, about)
+    return Bundle(recipe, prepared.encoder, model.cpu().eval(), prepared.entities, about, training)
+
+
+def update_bundle(
+    bundle: Bundle,
+    train: Dataset,
+    valid: Dataset | None,
+    *,
+    training: Mapping[str, Any] | None,
+    epochs: int,
+    evict: Evict,
+    work: Path,
+    device: str = "cpu",
+    listener: Listener,
+    say: Say,
+) -> Bundle:
+    """Go on training a model with new rows: their ids get rows of their own, what was learned is kept.
+
+    ``training`` is what the bundle's own training left. All epochs are trained without validation rows, else the best
+    one is kept. Raises DataError where there are no rows, ConfigError for a model that is solved.
+    """
+    started = time.time()
+    number = bundle.about.get("updates", 0) + 1
+    recipe = bundle.recipe.override({"train.epochs": epochs, "train.start_from": [], "train.watch_test": False})
+    encoder, growths = bundle.encoder.grown(train, update=number, evict=evict)
+    model = grown_model(bundle.model, encoder.model_schema, growths).to(device)
+    store = _write(_thinned(encoder.stream(train, labelled=True), recipe), encoder, work / "train")
+    held_out = None if valid is None else _write(encoder.stream(valid, labelled=True), encoder, work / "valid")
+    entities = bundle.entities and bundle.entities.grown(store, encoder, growths)
+    prepared = Prepared(encoder, store, held_out, entities, train.num_rows - store.num_rows)
+    start = None if training is None else _start_state(training, model, recipe, growths)
+    if training is None:
+        say("the run kept no state of its optimisers (train.keep_state): they begin anew")
+    trainer = _trainer(recipe, model, prepared, watch=None, work=work, listener=listener, start=start)
+    result = trainer.fit()
+    update = {"rows": store.num_rows, "epochs": epochs, "fields": _grown_fields(encoder, growths)}
+    about = {**bundle.about, **_about(recipe, model, prepared, train), **_describe(result)}
+    about |= {"updates": number, "update": update, "seconds": time.time() - started}
+    kept = trainer.training if recipe.train.keep_state else None
+    return Bundle(bundle.recipe, encoder, model.cpu().eval(), entities, about, kept)
+
+
+def _start_state(
+    training: Mapping[str, Any], model: Model, recipe: Recipe, growths: Mapping[str, Growth]
+) -> dict[str, Any]:
+    optimizers = build_optimizers(model, recipe.train)
+    return {**training, "optimizers": grown_state(training["optimizers"], model, optimizers, growths)}
+
+
+def _grown_fields(encoder: Encoder, growths: Mapping[str, Growth]) -> dict[str, dict[str, int]]:
+    counted = ("new", "admitted", "evicted")
+    sizes = {one.name: one.num_rows for one in encoder.model_schema.fields}
+    return {
+        name: {**{one: getattr(growth, one) for one in counted}, "rows": sizes[name]}
+        for name, growth in growths.items()
+    }
 
 
 def check_trainable(recipe: Recipe, train: Dataset) -> None:
@@ -241,13 +305,22 @@ def _start(model: Model, recipe: Recipe, encoder: Encoder) -> None:
 
 
 def _learn(
-    recipe: Recipe, model: Model, prepared: Prepared, *, work: Path, resume: bool, listener: Listener
-) -> dict[str, Any]:
+    recipe: Recipe,
+    model: Model,
+    prepared: Prepared,
+    *,
+    watch: Watch | None,
+    work: Path,
+    resume: bool,
+    listener: Listener,
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What training recorded, and what an update would go on from."""
     if isinstance(model, Solved):
         model.solve(interactions(prepared.train))
-        return {"history": []}
-    result = _trainer(recipe, model, prepared, work=work, listener=listener).fit(resume=resume)
-    return _describe(result)
+        return {"history": []}, None
+    trainer = _trainer(recipe, model, prepared, watch=watch, work=work, listener=listener)
+    result = trainer.fit(resume=resume)
+    return _describe(result), trainer.training if recipe.train.keep_state else None
 
 
 def interactions(store: Store) -> Interactions:
@@ -260,9 +333,20 @@ def interactions(store: Store) -> Interactions:
     return Interactions(ids[:, 0].long(), ids[:, 1].long(), labels, weights)
 
 
-def _trainer(recipe: Recipe, model: Model, prepared: Prepared, *, work: Path, listener: Listener) -> Trainer:
+def _trainer(
+    recipe: Recipe,
+    model: Model,
+    prepared: Prepared,
+    *,
+    watch: Watch | None,
+    work: Path,
+    listener: Listener,
+    start: Mapping[str, Any] | None = None,
+) -> Trainer:
     config, implicit = recipe.train, prepared.encoder.schema.label is None
     evaluate = ranking_monitor(prepared, config.seed) if implicit else click_monitor(prepared.valid)
+    if evaluate is not None and watch is not None:
+        evaluate = _watched(evaluate, partial(watch, prepared))
     return Trainer(
         model,
         Reader(prepared.train, batch_size=config.batch_size, seed=config.seed),
@@ -272,7 +356,13 @@ def _trainer(recipe: Recipe, model: Model, prepared: Prepared, *, work: Path, li
         folder=work / "checkpoints",
         on_report=listener,
         unseen_rate=recipe.encoder.unseen_rate,
+        start=start,
     )
+
+
+def _watched(evaluate: Evaluate, watch: Evaluate) -> Evaluate:
+    """Both measures; what is watched gets a name that nothing monitors."""
+    return lambda model: {**evaluate(model), **{f"test {name}": value for name, value in watch(model).items()}}
 
 
 def num_negatives(recipe: Recipe, schema: FeatureSchema) -> int:

@@ -371,6 +371,13 @@ class Optimizers:
         for part in self.parts.values():
             part.optimizer.step()
 
+    @torch.no_grad()
+    def has_finite_gradients(self) -> bool:
+        """Whether all gradients are finite; on a GPU it waits for them."""
+        weights = (weight for part in self.parts.values() for weight in part.parameters if weight.grad is not None)
+        norms = torch._foreach_norm([rows_of(weight)[1] for weight in weights])
+        return not norms or bool(torch.isfinite(torch.stack(norms)).all())
+
     @property
     def rates(self) -> tuple[float, ...]:
         """Learning rates of all parts."""

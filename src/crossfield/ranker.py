@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crossfield.acceleration import check_device
-from crossfield.bundle import Bundle
+from crossfield.bundle import Bundle, load_training
 from crossfield.checkpoint import has_checkpoint
 from crossfield.console import TrainingProgress, say, silence
 from crossfield.data.dataset import Dataset
@@ -25,14 +25,18 @@ from crossfield.data.entities import Entities
 from crossfield.data.public import PUBLIC, RankingTest, load_public
 from crossfield.data.source import Layout, Tabular
 from crossfield.data.strangers import Strangers
+from crossfield.data.vocabulary import Evict
+from crossfield.detective import INCIDENT
 from crossfield.errors import ConfigError, DataError, RunError, SchemaError
 from crossfield.evaluate import Predictions, click_report, id_slices, rank_candidates, rank_catalogue
 from crossfield.evaluate import predict as predict_batches
 from crossfield.evaluate import recommend as recommend_ids
 from crossfield.files import MANIFEST, RunLock, make_folder
-from crossfield.fitting import EVALUATION_ROWS, check_same, data_sha256, fit_bundle
+from crossfield.fitting import EVALUATION_ROWS, Prepared, Watch, check_same, data_sha256, fit_bundle, update_bundle
 from crossfield.losses import undo_downsampling
 from crossfield.metrics import probability
+from crossfield.models import CATALOGUE
+from crossfield.models.base import Model, Solved
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
 from crossfield.train import FREE_ON_RESUME
@@ -83,6 +87,7 @@ class Ranker:
             self.recipe = Recipe.of({**sections, "model": {"name": model, **settings}})
         self.device = check_device(device)
         self._bundle: Bundle | None = None
+        self._folder: Path | None = None
 
     @property
     def bundle(self) -> Bundle:
@@ -126,7 +131,7 @@ class Ranker:
         folder, work = Path(out), Path(out) / "work"
         with RunLock(folder):
             if resume and not overwrite and _is_finished(folder):
-                self._bundle = self._same_run(folder, self._training_rows(train))
+                self._bundle, self._folder = self._same_run(folder, self._training_rows(train)), folder
                 return self
             if overwrite:
                 shutil.rmtree(work, ignore_errors=True)
@@ -134,10 +139,65 @@ class Ranker:
                 _refuse_run(folder, "give --resume to continue it or --overwrite to replace it")
             with _kept_if_of_use(work):
                 self._fit(train, valid, test, work=work, resume=resume, quiet=quiet)
-                self.bundle.save(folder)
+                self._save(folder)
             for record in ("log.jsonl", "tensorboard"):
                 _keep(work / "checkpoints" / record, folder / record)
             shutil.rmtree(work)
+        return self
+
+    @property
+    def _training(self) -> dict[str, Any] | None:
+        """What an update goes on from, here or in the run's folder."""
+        kept = self.bundle.training
+        return load_training(self._folder) if kept is None and self._folder is not None else kept
+
+    def _save(self, folder: Path) -> None:
+        self.bundle.save(folder)
+        # It is as large as the tables twice: an update reads it from there.
+        self._bundle, self._folder = replace(self.bundle, training=None), folder
+
+    def update(
+        self,
+        new_rows: Dataset | Tabular,
+        valid: Dataset | Tabular | None = None,
+        *,
+        epochs: int = 1,
+        evict: Evict = "last_use",
+        out: str | Path | None = None,
+        quiet: bool = False,
+    ) -> Self:
+        """Go on training with new rows: new ids get rows of their own, optimisers go on where they ended.
+
+        A new id is admitted from ``encoder.min_count`` of its rows on; over ``encoder.max_size`` ids leave their field,
+        those used longest ago or, with evict = "count", the rarest. Until training begins no score changes. All
+        ``epochs`` are trained unless there are ``valid`` rows to choose the best by. ``about["update"]`` says what
+        became of the ids of each field. ``out`` is a folder for the new run; the old one stays as it is.
+
+        Raises RunError where a run is there already or this ranker is not trained, DataError where there are no rows,
+        ConfigError for a model that is solved.
+        """
+        train = self._rows(new_rows).require(labelled=self.schema.label is not None)
+        held_out = None if valid is None else self._rows(valid).require(labelled=self.schema.label is not None)
+        if out is not None:
+            _refuse_run(Path(out), "name another folder for the updated one")
+        training = self._training
+        with tempfile.TemporaryDirectory(prefix="crossfield-") as scratch:
+            self._bundle = update_bundle(
+                self.bundle,
+                train,
+                held_out,
+                training=training,
+                epochs=epochs,
+                evict=evict,
+                work=Path(scratch),
+                device=self.device,
+                listener=silence if quiet else TrainingProgress(),
+                say=silence if quiet else say,
+            )
+        self._folder = None
+        if out is not None:
+            with RunLock(Path(out)):
+                self._save(Path(out))
         return self
 
     def _same_run(self, folder: Path, train: Dataset) -> Bundle:
@@ -161,10 +221,11 @@ class Ranker:
         quiet: bool,
     ) -> Self:
         first = self._training_rows(train)
-        if valid is None:
-            first, second = split_off(self.recipe, first)
-        else:
+        second: Dataset | None = None
+        if valid is not None:
             second = valid if isinstance(valid, Dataset) else load_as(self.recipe, valid, first.schema)
+        elif not issubclass(CATALOGUE[self.recipe.name], Solved):  # these choose nothing: they learn from all rows
+            first, second = split_off(self.recipe, first)
         self._bundle = fit_bundle(
             self.recipe,
             first,
@@ -172,12 +233,27 @@ class Ranker:
             work=work,
             resume=resume,
             device=self.device,
+            watch=self._watch(test),
             listener=silence if quiet else TrainingProgress(),
             say=silence if quiet else say,
         )
         if test is not None:
             self._bundle.about["test"] = self.evaluate(test, intervals=False, quiet=quiet)
         return self
+
+    def _watch(self, test: Dataset | RankingTest | None) -> Watch | None:
+        if not self.recipe.train.watch_test:
+            return None
+        if test is None:
+            raise ConfigError("train.watch_test wants a test part to watch, and there is none")
+
+        def measure(prepared: Prepared, model: Model) -> dict[str, float]:
+            other = Ranker(self.recipe, device=self.device)
+            other._bundle = Bundle(self.recipe, prepared.encoder, model, prepared.entities, {})
+            report = other.evaluate(test, intervals=False, quiet=True)
+            return {name: value for name, value in report.items() if isinstance(value, float)}
+
+        return measure
 
     def _training_rows(self, data: Dataset | Tabular) -> Dataset:
         return data if isinstance(data, Dataset) else load_as(self.recipe, data, None)
@@ -347,8 +423,9 @@ class Ranker:
         """
         if not overwrite:
             _refuse_run(Path(folder), "save to another folder, or with overwrite=True to replace it")
+        self._bundle = replace(self.bundle, training=self._training)  # read before anything there is replaced
         make_folder(Path(folder))
-        self.bundle.save(Path(folder))
+        self._save(Path(folder))
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu") -> Self:
@@ -359,7 +436,7 @@ class Ranker:
         check_device(device)
         bundle = Bundle.load(Path(folder))
         ranker = cls(bundle.recipe, device=device)
-        ranker._bundle = bundle
+        ranker._bundle, ranker._folder = bundle, Path(folder)
         return ranker
 
 
@@ -396,7 +473,8 @@ def _kept_if_of_use(work: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not was_there and not has_checkpoint(work / "checkpoints"):
+        kept = has_checkpoint(work / "checkpoints") or (work / "checkpoints" / INCIDENT).is_dir()
+        if not was_there and not kept:
             shutil.rmtree(work, ignore_errors=True)
         raise
 

@@ -5,6 +5,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,6 +42,8 @@ class Recipe:
         for section in values:
             if section not in (*SECTIONS, "model"):
                 raise ConfigError(f"unknown section [{section}]{nearest(section, [*SECTIONS, 'model'])}")
+            if not isinstance(values[section], Mapping):
+                raise ConfigError(f"[{section}] is {values[section]!r}, not a section of keys and values")
         model = dict(values.get("model", {}))
         name = model.pop("name", None)
         parts: dict[str, Any] = {
@@ -91,9 +94,15 @@ class Recipe:
 
 def model_config(name: str | None, values: Mapping[str, Any]) -> ModelConfig:
     """The config of a catalogue model; raises ConfigError on an unknown model or setting."""
-    if name not in CATALOGUE:
+    if not isinstance(name, str) or name not in CATALOGUE:
         raise ConfigError(f"unknown model {name!r}{nearest(str(name), CATALOGUE)}")
     return CATALOGUE[name].config_type.of(values, prefix="model")
+
+
+def recipe_path(path: Path) -> Path:
+    """A recipe file: as given, or one that the package ships (``frappe/deepfm``)."""
+    shipped = files("crossfield") / "recipes" / f"{path}.toml"
+    return Path(str(shipped)) if not path.exists() and shipped.is_file() else path
 
 
 def read_toml(path: Path) -> dict[str, Any]:

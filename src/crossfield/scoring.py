@@ -1,4 +1,4 @@
-"""Score users with items: from one vector of each, or with all items at once, where a model can, else pair by pair."""
+"""Score users with items: from one vector of each or a row of all items where a model allows it, else pair by pair."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,6 +1,6 @@
 """The training loop: batches in, a trained model out, and at every step a position from which it can go on exactly."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from crossfield.data.negatives import NegativeSampler
 from crossfield.data.prefetch import prefetched
 from crossfield.data.resident import keep_on
 from crossfield.data.store import Reader
-from crossfield.errors import DataError
+from crossfield.detective import INCIDENT, investigate, save_incident
+from crossfield.errors import CorruptError, DataError
 from crossfield.layers.linear import set_padding
 from crossfield.layers.unseen import UntrainedRows, drop_ids
 from crossfield.models.base import Model
@@ -63,7 +64,8 @@ class Trainer:
 
     ``evaluate`` measures the model on validation rows; without it all epochs are trained. ``unseen_rate`` is the
     encoder's share of ids to drop. With ``folder``, checkpoints and ``log.jsonl`` go there. First weights are the
-    model's own: seed torch before building it. The device is that of the model.
+    model's own: seed torch before building it. ``start`` is what an earlier ``training`` left. The device is that of
+    the model.
     """
 
     def __init__(
@@ -78,10 +80,11 @@ class Trainer:
         folder: Path | None = None,
         on_report: Callable[[Report], None] = lambda report: None,
         objective: Objective | None = None,
+        start: Mapping[str, Any] | None = None,
     ) -> None:
         self.model, self.reader, self.config = model, reader, config
         self._evaluate, self._negatives, self._unseen_rate = evaluate, negatives, unseen_rate
-        self._folder, self._on_report = folder, on_report
+        self._folder, self._on_report, self._start = folder, on_report, start
         default = choose_objective(model, config.objective, negatives)
         self._called, self._objective = default if objective is None else (model, objective)
         self._device = next(model.parameters()).device
@@ -112,6 +115,11 @@ class Trainer:
                 self._log.close()
             return self._finish()
 
+    @property
+    def training(self) -> dict[str, Any]:
+        """What a later training needs to go on as ``start``: the optimisers' state, and which special ids were met."""
+        return {"optimizers": self._optimizers.state_dict(), "untrained": self._untrained.state_dict()}
+
     def _prepare(self, resume: bool) -> None:
         config = self.config
         self._at, self._meter = _Progress(), Meter()
@@ -128,7 +136,10 @@ class Trainer:
         self._use_device()
         torch.manual_seed(config.seed)
         if state is not None:
-            self._restore(state)
+            self._try_restore(state)
+        elif self._start is not None:
+            self._optimizers.load_state_dict(self._start["optimizers"])
+            self._untrained.load_state_dict(self._start["untrained"])
         self._saved = self._place if state is not None else None
         self._first_step = self._at.step
         self._log = RunLog(self._folder, tensorboard=config.tensorboard)
@@ -162,7 +173,8 @@ class Trainer:
 
     def _use_device(self) -> None:
         """On a GPU: rows there where they fit, and steps launched whole where that is asked for."""
-        self._step: Step = self._plain_step
+        # On a GPU a look at every step would wait for it: there the losses are looked at now and then (Meter).
+        self._step: Step = self._guarded_step if self._device.type == "cpu" else self._plain_step
         if self._device.type == "cuda":
             if self.config.cuda_graph:
                 self._step = RecordedStep(self._plain_step, self.model, self._optimizers, batch_size=self._full_size)
@@ -200,10 +212,13 @@ class Trainer:
         """
         if self.reader.source is not self.reader.store:
             return self.reader.epoch()  # a gather on the GPU, which nobody waits for
-        if self._device.type == "cuda" and self._negatives is None:
-            return prefetched(batch.pinned() for batch in self.reader.epoch())
-        has_room = self._device.type != "cpu" or self._means.threads < num_cores()
-        return prefetched(self.reader.epoch()) if has_room else self.reader.epoch()
+        batches = self.reader.epoch()
+        if self._negatives is not None:
+            epoch, index = divmod(self._at.step, self._num_batches)
+            batches = self._negatives.stream(batches, epoch=epoch, index=index)
+        if self._device.type == "cuda":
+            return prefetched(batch.pinned() for batch in batches)
+        return prefetched(batches) if self._means.threads < num_cores() else batches
 
     def _train(self, batch: Batch) -> None:
         """One step, never cut in two by a signal."""
@@ -215,19 +230,34 @@ class Trainer:
 
     def _plain_step(self, batch: Batch) -> Tensor:
         """Loss, gradients, update; the mean loss of the batch."""
+        loss = self._gradients(batch)
+        self._optimizers.step()
+        return loss
+
+    def _guarded_step(self, batch: Batch) -> Tensor:
+        """The same, but where numbers are not finite no weight changes, and it is said why."""
+        random = torch.get_rng_state()
+        loss = self._gradients(batch)
+        if not self._optimizers.has_finite_gradients() or not bool(torch.isfinite(loss)):
+            torch.set_rng_state(random)
+            incident = investigate(self.model, self._gradients, batch, number=self._at.step + 1)
+            if self._folder is not None:
+                save_incident(self._folder / INCIDENT, batch, incident)
+            raise incident.error()
+        self._optimizers.step()
+        return loss
+
+    def _gradients(self, batch: Batch) -> Tensor:
+        """The mean loss of the batch, its gradients left at the weights."""
         # Compiled code knows one shape only: the short last batch runs as it is.
         called = self._full_called if batch.size == self._full_size else self._called
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._means.bf16):
             loss = self._objective(called, batch)
         self._optimizers.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizers.step()
         return loss.detach()
 
     def _make_ready(self, batch: Batch) -> Batch:
-        if self._negatives is not None:
-            epoch, index = divmod(self._at.step, self._num_batches)
-            batch = self._negatives.extend(batch, epoch=epoch, index=index)
         if self._device.type != "cpu":
             batch = batch.to(self._device)
         if self._unseen_rate:
@@ -329,6 +359,12 @@ class Trainer:
             "untrained": self._untrained,
             "meter": self._meter,
         }
+
+    def _try_restore(self, state: dict[str, Any]) -> None:
+        try:
+            self._restore(state)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise CorruptError(f"the checkpoint does not fit this run: {error}; train again with --overwrite") from None
 
     def _restore(self, state: dict[str, Any]) -> None:
         for name, part in self._parts().items():

@@ -46,6 +46,11 @@ class TrainConfig(OptimConfig):
     """The learning rate is multiplied by this after each evaluation without an improvement; 1 leaves it."""
     min_lr: float = Field(1e-6, ge=0)
     """The learning rate does not go below this."""
+    keep_state: bool = True
+    """Keep what the optimisers remember beside the finished run, one or two numbers per weight, so that an update with
+    new rows goes on where training ended."""
+    watch_test: bool = False
+    """Also measure the test part at every evaluation and keep it in the history; nothing is chosen by it."""
     evals_per_epoch: int = Field(1, ge=1)
     """Evaluations per epoch."""
     checkpoint_seconds: float = Field(60.0, ge=0)

@@ -1,10 +1,11 @@
 """What each command does: names and files in, a result that reads as text or as JSON out."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, cast
 
 import polars as pl
 import pyarrow as pa
@@ -18,15 +19,19 @@ from crossfield.console import say, silence
 from crossfield.data.dataset import Dataset
 from crossfield.data.public import PUBLIC, RankingTest, download, load_public, public_set
 from crossfield.data.source import find_files
-from crossfield.errors import ConfigError, DataError, nearest
-from crossfield.files import atomic_path, write_json
+from crossfield.data.vocabulary import Evict
+from crossfield.errors import ConfigError, DataError, NotFiniteError, RunError, nearest
+from crossfield.files import atomic_path, read_json, read_lines, write_bytes, write_json
 from crossfield.models import CATALOGUE
 from crossfield.pages.page import model_page, paper_of
 from crossfield.pages.render import as_text
+from crossfield.parts import Parts, is_public, part, read_again, with_public_options
 from crossfield.plan import make_plan
+from crossfield.proof import Table, table_names
+from crossfield.proof_page import proof_page
 from crossfield.ranker import Ranker, load_as, split_off
-from crossfield.recipe import SECTIONS, Recipe, read_toml
-from crossfield.schema import FeatureSchema
+from crossfield.recipe import SECTIONS, Recipe, read_toml, recipe_path
+from crossfield.reproduce import reproduce as run_rows
 from crossfield.tour import format_leaderboard, run_tour
 
 
@@ -36,17 +41,6 @@ class Result:
 
     json: Any
     text: str
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The rows of a fit, and how they were parted."""
-
-    train: Dataset
-    valid: Dataset | None
-    test: Dataset | RankingTest | None
-    split: str
-    notes: tuple[str, ...] = ()
 
 
 # Recipes
@@ -59,10 +53,7 @@ def resolve_recipe(path: Path | None, model: str | None, settings: Mapping[str, 
     """
     values = read_toml(recipe_path(path)) if path is not None else {}
     chosen: dict[str, Any] = {**settings, **({"model.name": model} if model is not None else {})}
-    rows = chosen.get("data.path", values.get("data", {}).get("path"))
-    if is_public(rows):
-        options = public_set(rows).options.model_dump(mode="json", exclude_unset=True)
-        values = {**values, "data": {**options, **values.get("data", {}), "path": rows}}
+    values = with_public_options(values, chosen.get("data.path"))
     name = chosen.get("model.name", values.get("model", {}).get("name"))
     if name is None:
         raise ConfigError(f"name a model with --model{nearest('', CATALOGUE)}")
@@ -71,20 +62,9 @@ def resolve_recipe(path: Path | None, model: str | None, settings: Mapping[str, 
     return Recipe.of({**values, "model": {**values.get("model", {}), "name": name}}).override(chosen)
 
 
-def recipe_path(path: Path) -> Path:
-    """A recipe file: as given, or one that the package ships (``frappe/deepfm``)."""
-    shipped = files("crossfield") / "recipes" / f"{path}.toml"
-    return Path(str(shipped)) if not path.exists() and shipped.is_file() else path
-
-
 def is_recipe(name: str) -> bool:
     """Whether this names a recipe rather than rows."""
     return recipe_path(Path(name)).suffix == ".toml"
-
-
-def is_public(name: str | None) -> bool:
-    """Whether this names a public data set rather than a file that is there."""
-    return name in PUBLIC and not Path(str(name)).exists()
 
 
 def describe_keys(recipe: Recipe) -> str:
@@ -108,6 +88,8 @@ def fit(
     parts = _described_parts(recipe, schema, quiet=quiet)
     try:
         ranker.fit(parts.train, parts.valid, test=parts.test, out=out, resume=resume, overwrite=overwrite, quiet=quiet)
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{error}; crossfield replay {out} runs into it again", error.incident) from None
     except KeyboardInterrupt:
         kept = f"{out} keeps what was done: the same command with --resume goes on from there"
         say(f"interrupted; {kept if (out / 'work').exists() else 'nothing was done yet that could be kept'}")
@@ -134,47 +116,6 @@ def _described_parts(recipe: Recipe, schema: Path | None, *, quiet: bool) -> Par
     return parts
 
 
-def part(recipe: Recipe, schema: Path | None = None) -> Parts:
-    """Read a recipe's rows and part them: as published, as given, or as ``data.split`` says.
-
-    A schema file says what their columns are; what the recipe says of them changes it.
-    """
-    data = recipe.data
-    if data.path is None:
-        raise ConfigError("name the rows to train on: a file, a folder, a glob or a public data set")
-    if is_public(data.path):
-        return _part_public(recipe, data.path, schema)
-    whole = load_as(recipe, data.path, schema)
-    if data.valid is not None:
-        return Parts(whole, load_as(recipe, data.valid, whole.schema), None, "given")
-    train, valid, test = whole.split(data.split, sizes=data.sizes, seed=recipe.train.seed)
-    kept = test if data.sizes[2] else None
-    return Parts(train, valid, kept, data.split or ("time" if whole.schema.time else "random"))
-
-
-def _part_public(recipe: Recipe, name: str, schema: Path | None) -> Parts:
-    found = load_public(name)
-    train = _read_again(recipe, found.train, schema, name=name)
-    test: Dataset | RankingTest | None = found.ranking
-    if found.test is not None:
-        test = _read_again(recipe, found.test, train.schema, name=name)
-    if recipe.data.valid is not None:
-        valid = load_as(recipe, recipe.data.valid, train.schema)
-        return Parts(train, valid, test, "given", found.notes)
-    if found.valid is not None:
-        valid = _read_again(recipe, found.valid, train.schema, name=name)
-        return Parts(train, valid, test, "published", found.notes)
-    if test is not None:
-        return Parts(train, None, test, "published", found.notes)
-    first, second, third = train.split(recipe.data.split, sizes=recipe.data.sizes, seed=recipe.train.seed)
-    return Parts(first, second, third, recipe.data.split or ("time" if train.schema.time else "random"), found.notes)
-
-
-def _read_again(recipe: Recipe, rows: Dataset, schema: FeatureSchema | Path | None, *, name: str) -> Dataset:
-    """Rows of a public data set as a recipe says, whose words may differ from the set's own."""
-    return load_as(recipe, rows.frame, schema, name=name, files=rows.files)
-
-
 def _fitted(about: Mapping[str, Any]) -> str:
     rows = f"{about['train_rows']:,} training rows" + (
         f", {about['valid_rows']:,} validation rows" if about["valid_rows"] else ""
@@ -195,6 +136,52 @@ def numbers(values: Mapping[str, Any]) -> str:
     )
 
 
+def update(
+    run: Path, data: str, out: Path, *, valid: str | None, epochs: int, evict: str, device: str, quiet: bool
+) -> Result:
+    """Go on training a run with new rows, into another folder."""
+    ranker = Ranker.load(run, device=device)
+    rows, held_out = (None if one is None else load_as(ranker.recipe, one, ranker.schema) for one in (data, valid))
+    assert rows is not None  # data is given
+    ranker.update(rows, held_out, epochs=epochs, evict=cast(Evict, evict), out=out, quiet=quiet)
+    about = {**ranker.about["update"], "run": str(out), "seconds": ranker.about["seconds"]}
+    return Result(about, _updated(about))
+
+
+def _updated(about: Mapping[str, Any]) -> str:
+    head = ("field", "new", "admitted", "evicted", "ids now")
+    rows = [
+        (name, *(f"{one[key]:,}" for key in ("new", "admitted", "evicted", "rows")))
+        for name, one in about["fields"].items()
+    ]
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+    told = f"{about['rows']:,} new rows, {about['epochs']} epochs in {about['seconds']:.0f} s; saved to {about['run']}"
+    return "\n".join([*(line.rstrip() for line in lines), told])
+
+
+def replay(run: Path, *, device: str) -> Result:
+    """Train a run that stopped at numbers that are not finite again, from its last checkpoint to that step."""
+    work = run / "work"
+    if not (work / "recipe.json").is_file():
+        raise RunError(f"{run} holds no unfinished run; replay is for one that stopped with an error")
+    recipe = Recipe.of(read_json(work / "recipe.json"))
+    if recipe.data.path is None:
+        raise RunError(f"{run} was trained on rows in memory, which are gone; call fit with them again")
+    parts = part(recipe)
+    with TemporaryDirectory(prefix="crossfield-") as scratch:
+        again = Path(scratch) / "run"
+        shutil.copytree(work, again / "work")
+        try:
+            Ranker(recipe, device=device).fit(
+                parts.train, parts.valid, test=parts.test, out=again, resume=True, quiet=True
+            )
+        except NotFiniteError as error:
+            return Result({"again": True, **error.incident}, f"it happened again: {error}")
+    text = "it did not happen again: training came to its end; was it another machine, another number of threads?"
+    return Result({"again": False}, text)
+
+
 # Evaluate, predict, recommend
 
 
@@ -205,7 +192,7 @@ def rows_of(ranker: Ranker, data: str) -> Dataset | RankingTest:
     found = load_public(data)
     if found.test is None and found.ranking is not None:
         return found.ranking
-    return _read_again(ranker.recipe, found.test or found.train, ranker.schema, name=data)
+    return read_again(ranker.recipe, found.test or found.train, ranker.schema, name=data)
 
 
 def evaluate(run: Path, data: str, *, device: str, intervals: bool) -> Result:
@@ -317,7 +304,7 @@ def schema(data: str, out: Path | None, settings: Mapping[str, Any]) -> Result:
         refuse_to_replace(data, out)
     recipe = resolve_recipe(None, next(iter(CATALOGUE)), {**settings, "data.path": data})
     if is_public(data):
-        found = _read_again(recipe, load_public(data).train, None, name=data)
+        found = read_again(recipe, load_public(data).train, None, name=data)
     else:
         found = load_as(recipe, data, None)
     if out is not None:
@@ -376,3 +363,58 @@ def tour(
         on_progress=silence if quiet else say,
     )
     return Result(found.to_json(), format_leaderboard(found))
+
+
+# Reproduce
+
+
+def reproduce(
+    name: str | None,
+    rows: Sequence[str],
+    *,
+    seeds: int | None,
+    results: Path,
+    work: Path,
+    jobs: int,
+    threads: int,
+    device: str,
+    quiet: bool,
+) -> Result:
+    """Run a table's missing rows; without a name, list the tables. Raises RunError where runs failed."""
+    if name is None:
+        tables = [Table.read(one) for one in table_names()]
+        listed = [{"name": one.name, "title": one.spec.title, "rows": [row.name for row in one.rows]} for one in tables]
+        return Result(listed, "\n".join(f"{one.name:<20} {len(one.rows):>2} rows  {one.spec.title}" for one in tables))
+    check_device(device)
+    table = Table.read(name)
+    failed = run_rows(
+        table,
+        rows,
+        seeds=seeds,
+        results=results,
+        work=work,
+        jobs=jobs,
+        threads=threads,
+        device=device,
+        say=silence if quiet else say,
+    )
+    if failed:
+        raise RunError(f"{failed} runs failed; {results / f'{name}.jsonl'} says why, and the same command tries again")
+    text = proof_page([table], {name: lines_of(results, name) for name in (name, table.spec.compare) if name})
+    return Result({"table": name, "failed": failed}, text)
+
+
+def draw_tables(results: Path, out: Path | None) -> Result:
+    """The page of all tables from their result lines alone."""
+    names = table_names()
+    page = proof_page([Table.read(one) for one in names], {one: lines_of(results, one) for one in names})
+    if out is None:
+        return Result({"page": page}, page.rstrip("\n"))
+    write_bytes(out, page.encode())
+    return Result({"out": str(out)}, f"drawn into {out}")
+
+
+def lines_of(results: Path, table: str) -> list[dict[str, Any]]:
+    """The result lines of a table, none where there is no file."""
+    path = results / f"{table}.jsonl"
+    return read_lines(path) if path.is_file() else []

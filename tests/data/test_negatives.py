@@ -186,3 +186,21 @@ def test_downsampling_does_not_depend_on_blocks() -> None:
     labels, rows = np.zeros(1000), np.arange(1000)
     halves = [keep_mask(labels[part], rows[part], rate=0.5) for part in (slice(0, 300), slice(300, 1000))]
     assert np.array_equal(np.concatenate(halves), keep_mask(labels, rows, rate=0.5))
+
+
+@pytest.mark.parametrize("at_once", [1, 50, 10_000])
+def test_batches_together_get_what_each_would_get_alone(
+    implicit: tuple[Store, Entities], monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    store, entities = implicit
+    monkeypatch.setattr("crossfield.data.negatives.ROWS_AT_ONCE", at_once)
+    sampler, batches = NegativeSampler(entities, per_positive=3), list(Reader(store, batch_size=16, seed=1).epoch())
+    together = list(sampler.stream(batches, epoch=2, index=5))
+    for number, (batch, one) in enumerate(zip(batches, together, strict=True), start=5):
+        alone = sampler.extend(batch, epoch=2, index=number)
+        for name in ("dense", "categorical", "labels", "weights", "groups", "rows"):
+            left, right = getattr(one, name), getattr(alone, name)
+            assert (left is None) == (right is None) and (left is None or torch.equal(left, right)), name
+        for name, lists in alone.sequences.items():
+            assert torch.equal(one.sequences[name].values, lists.values)
+            assert torch.equal(one.sequences[name].offsets, lists.offsets)

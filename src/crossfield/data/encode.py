@@ -20,15 +20,15 @@ from crossfield.data.encoding import EncoderConfig as EncoderConfig
 from crossfield.data.encoding import FeatureEncoding as FeatureEncoding
 from crossfield.data.engines import Engine
 from crossfield.data.engines.polars import PolarsEngine
-from crossfield.data.fitting import Fit, Fitted, is_number, token_writer
+from crossfield.data.fitting import Fit, Fitted, is_number, token_writer, values_of
 from crossfield.data.labels import read_labels, read_weights
 from crossfield.data.numeric import Buckets, Scale, number, refuse_infinite, refuse_text
 from crossfield.data.source import plain_value
 from crossfield.data.text import reading
 from crossfield.data.tokens import Tokens, canonical, cross_tokens, hash_tokens, is_list
-from crossfield.data.vocabulary import FIRST, MISSING, UNSEEN, Vocabulary
+from crossfield.data.vocabulary import FIRST, MISSING, UNSEEN, Evict, Growth, Vocabulary
 from crossfield.errors import CorruptError, CrossfieldError, DataError, SchemaError, nearest
-from crossfield.files import atomic_path, read_json, write_json
+from crossfield.files import atomic_path, read_object, write_json
 from crossfield.schema import Feature, FeatureSchema, Field, Kind, ModelSchema
 
 CHUNK_ROWS = 131_072
@@ -58,6 +58,31 @@ class Encoder:
             with reading(dataset.name):
                 fitted = Fit(rows.frame, rows.schema, config=config, engine=engine).run()
         return cls(dataset.schema, config, fitted)
+
+    def grown(
+        self, dataset: Dataset, *, update: int, evict: Evict = "last_use", engine: Engine | None = None
+    ) -> tuple[Self, dict[str, Growth]]:
+        """With the ids of new rows added, and how the ids of each field changed; numbers are read as before.
+
+        ``update`` counts the updates, from 1. A field's ``max_size`` is its budget. Raises as ``fit``.
+        """
+        engine, fitted = engine or PolarsEngine(), self.fitted
+        grown, growths = {}, {}
+        with on_disk(dataset, engine=engine) as rows:
+            _require(rows.frame.collect_schema().names(), self.columns(labelled=False))
+            tokens = self._tokens(rows.frame.collect_schema())
+            with reading(dataset.name):
+                num_rows = engine.num_rows(rows.frame)
+                for one in self._id_features:
+                    rule = self.config.rule(one)
+                    counts = engine.counts(rows.frame, values_of(self.schema, one, tokens, rule=rule))
+                    grown[one.name], growths[one.name] = self._vocabulary(one.name).grown(
+                        counts, min_count=rule.min_count, budget=rule.max_size, update=update, evict=evict
+                    )
+        if not num_rows:
+            raise DataError("there are no new rows")
+        fitted = replace(fitted, num_rows=fitted.num_rows + num_rows, vocabularies=grown)
+        return replace(self, fitted=fitted), growths
 
     @cached_property
     def model_schema(self) -> ModelSchema:
@@ -206,7 +231,7 @@ class Encoder:
         vocabulary = self._vocabulary(name)
         if vocabulary.buckets is not None:
             raise SchemaError(f"{name!r} is hashed into {vocabulary.buckets} ids: it has no vocabulary")
-        return vocabulary.table()
+        return vocabulary.table().select("token", "count")
 
     def _vocabulary(self, name: str) -> Vocabulary:
         if name not in self._vocabularies:
@@ -274,7 +299,7 @@ class Encoder:
         """Write encoder.json and vocabularies.arrow into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         tables = [one.table().select(pl.lit(name).alias("field"), pl.all()) for name, one in self._vocabularies.items()]
-        empty = pl.DataFrame(schema={"field": pl.String, "token": pl.String, "count": pl.Int64})
+        empty = pl.DataFrame(schema={"field": pl.String, "token": pl.String, "count": pl.Int64, "last_used": pl.Int32})
         with atomic_path(folder / "vocabularies.arrow") as path:
             pl.concat([empty, *tables]).write_ipc(path, compat_level=pl.CompatLevel.oldest())
         write_json(folder / "encoder.json", {**self._to_json(), "fingerprint": self.fingerprint})
@@ -282,7 +307,7 @@ class Encoder:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote; raises CorruptError where it is not that, or was changed."""
-        content = read_json(folder / "encoder.json")
+        content = read_object(folder / "encoder.json")
         try:
             encoder = cls._from_json(content, pl.read_ipc(folder / "vocabularies.arrow"))
         except (KeyError, TypeError, ValueError, OSError, pl.exceptions.PolarsError, CrossfieldError) as error:
@@ -298,7 +323,9 @@ class Encoder:
         vocabularies = {}
         for name, buckets in content["hashed"].items():
             table = by_field.get(name, none)
-            vocabularies[name] = Vocabulary(table["token"].rechunk(), table["count"].rechunk(), buckets)
+            # Runs from before there were updates say nothing of the last use.
+            uses = table["last_used"].rechunk() if "last_used" in table.columns else None
+            vocabularies[name] = Vocabulary(table["token"].rechunk(), table["count"].rechunk(), buckets, uses)
         fitted = Fitted(
             num_rows=content["num_rows"],
             scales=tuple(Scale.from_json(one) for one in content["scales"]),

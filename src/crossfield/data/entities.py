@@ -1,6 +1,6 @@
 """Users and items as training saw them: what belongs to whom, who met what, and batches for any pair of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +12,11 @@ import pyarrow as pa
 from crossfield.batch import Batch
 from crossfield.data.encode import Encoder
 from crossfield.data.encoded import Encoded, Lists, take_lists
-from crossfield.data.sides import Role, Side, learn_sides
+from crossfield.data.sides import Role, Side, learn_sides, merge_sides
 from crossfield.data.store import Store
-from crossfield.data.vocabulary import FIRST, MISSING
+from crossfield.data.vocabulary import FIRST, MISSING, Growth
 from crossfield.errors import CorruptError, SchemaError
-from crossfield.files import atomic_path, read_json, write_json
+from crossfield.files import atomic_path, read_object, write_json
 from crossfield.schema import Kind
 
 FILES = ("entities.json", "users.arrow", "items.arrow", "seen.arrow", "popularity.arrow")
@@ -47,6 +47,17 @@ class Entities:
             raise CorruptError(f"the store in {store.folder} was written with another encoder; encode the data again")
         sides, present = learn_sides(store.encoded, encoder)
         return cls(encoder, sides, _seen_pairs(store), _popularity(store), present["item"])
+
+    def grown(self, store: Store, encoder: Encoder, growths: Mapping[str, Growth]) -> Self:
+        """With what a store of new rows says, under a grown encoder: who met what before stays met."""
+        sides, present = merge_sides(self.sides, store.encoded, encoder, growths)
+        user, item = (growths[self._name(role)] for role in ("user", "item"))
+        items = np.union1d(item.renamed[self.items], present["item"])
+        popularity = _popularity(store)
+        known = item.rows >= 0
+        popularity[known] += self.popularity[item.rows[known]]
+        seen = _union(_renamed_pairs(self.seen_items, user, item), _seen_pairs(store), num_items=len(item.rows))
+        return type(self)(encoder, sides, seen, popularity, items[items >= FIRST])
 
     @property
     def item_side(self) -> tuple[str, ...]:
@@ -197,7 +208,7 @@ class Entities:
     @classmethod
     def load(cls, folder: Path, encoder: Encoder) -> Self:
         """Read what ``save`` wrote; raises CorruptError where it is not that, or belongs to another encoder."""
-        if read_json(folder / "entities.json").get("fingerprint") != encoder.fingerprint:
+        if read_object(folder / "entities.json").get("fingerprint") != encoder.fingerprint:
             raise CorruptError(f"the users and items in {folder} belong to another encoder")
         try:
             users, items, seen, popularity = (_read_table(folder / name) for name in FILES[1:])
@@ -220,6 +231,24 @@ def _seen_pairs(store: Store) -> Lists:
     keys = np.unique(users[known].astype(np.int64) * num_items + items[known])
     lengths = np.bincount(keys // num_items, minlength=num_users)
     return (keys % num_items).astype(np.int32), np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _renamed_pairs(lists: Lists, user: Growth, item: Growth) -> Lists:
+    """Who met what, by the ids of a grown encoder; pairs of an evicted user or item are gone."""
+    items, offsets = take_lists(*lists, rows=np.maximum(user.rows, 0))
+    users = np.repeat(np.arange(len(user.rows)), np.diff(offsets))
+    renamed = item.renamed[items]
+    kept = (user.rows[users] >= FIRST) & (renamed >= FIRST)
+    lengths = np.bincount(users[kept], minlength=len(user.rows))
+    return renamed[kept].astype(np.int32), np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _union(first: Lists, second: Lists, *, num_items: int) -> Lists:
+    """Both users' lists together, rising, each item once."""
+    keys = [np.repeat(np.arange(len(ends) - 1), np.diff(ends)) * num_items + items for items, ends in (first, second)]
+    both = np.union1d(*keys)
+    lengths = np.bincount(both // num_items, minlength=len(first[1]) - 1)
+    return (both % num_items).astype(np.int32), np.concatenate([[0], np.cumsum(lengths)])
 
 
 def _popularity(store: Store) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from crossfield.data.encoding import EncoderConfig, Rule
-from crossfield.data.engines import Engine
+from crossfield.data.engines import Engine, RowLocal
 from crossfield.data.numeric import (
     Buckets,
     Moments,
@@ -126,18 +126,23 @@ class Fit:
     def _vocabulary(self, feature: Feature, tokens: Tokens) -> tuple[Vocabulary, pl.DataFrame]:
         """The vocabulary of a feature, and the counts it was made of."""
         rule = self._rules[feature.name]
-
-        def values(rows: pl.LazyFrame) -> pl.LazyFrame:
-            if is_list(self._schema, feature):
-                found = tokens.long(rows, feature).select("token")
-            else:
-                found = rows.select(tokens.of(feature).alias("token"))
-            return found if rule.hash_buckets is None else found.select(hash_ids(pl.col("token"), rule.hash_buckets))
-
-        counts = self._engine.counts(self._frame, values)
+        counts = self._engine.counts(self._frame, values_of(self._schema, feature, tokens, rule=rule))
         if rule.hash_buckets is not None:
             return Vocabulary.hashed(counts, rule.hash_buckets), counts
         return Vocabulary.of(counts, min_count=rule.min_count, max_size=rule.max_size), counts
+
+
+def values_of(schema: FeatureSchema, feature: Feature, tokens: Tokens, *, rule: Rule) -> RowLocal:
+    """What makes the tokens of an id feature of rows, one per value, or their ids where they are hashed."""
+
+    def values(rows: pl.LazyFrame) -> pl.LazyFrame:
+        if is_list(schema, feature):
+            found = tokens.long(rows, feature).select("token")
+        else:
+            found = rows.select(tokens.of(feature).alias("token"))
+        return found if rule.hash_buckets is None else found.select(hash_ids(pl.col("token"), rule.hash_buckets))
+
+    return values
 
 
 def is_number(feature: Feature, rule: Rule) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from crossfield.data.encode import Encoder
 from crossfield.data.encoded import Encoded, Lists, take_lists
-from crossfield.data.vocabulary import FIRST, MISSING
+from crossfield.data.vocabulary import FIRST, MISSING, Growth
 from crossfield.schema import Kind
 
 Role = Literal["user", "item"]
@@ -126,3 +126,45 @@ def _lists_by_id(lists: Lists, first: np.ndarray) -> Lists:
     lengths = np.zeros(len(first), dtype=np.int64)
     lengths[present] = np.diff(offsets)
     return values, np.concatenate([[0], np.cumsum(lengths)])
+
+
+def merge_sides(
+    old: Mapping[Role, Side], rows: Encoded, encoder: Encoder, growths: Mapping[str, Growth]
+) -> tuple[dict[Role, Side], dict[Role, np.ndarray]]:
+    """Sides brought up to date with new rows of a grown encoder: what the rows say counts, else what was known.
+
+    Which names belong to whom stays as it was learned. Also the ids [*] int64 of each role that the rows hold.
+    """
+    sides, present = {}, {}
+    for role in ROLES:
+        first = _first_rows(rows, encoder, role)
+        fresh = _side(rows, encoder, names=set(old[role].names), first=first)
+        before = growths[_role_name(encoder, role)].rows
+        present[role] = np.flatnonzero(first >= 0)
+        columns = {
+            name: _merge_columns(old[role].columns[name], fresh.columns[name], before, first, growths.get(name))
+            for name in old[role].columns
+        }
+        lists = {
+            name: _merge_lists(old[role].lists[name], fresh.lists[name], before, first, growths.get(name))
+            for name in old[role].lists
+        }
+        sides[role] = Side(columns, lists)
+    return sides, present
+
+
+def _merge_columns(
+    old: np.ndarray, fresh: np.ndarray, before: np.ndarray, first: np.ndarray, growth: Growth | None
+) -> np.ndarray:
+    renamed = old if growth is None else growth.renamed[old].astype(old.dtype)
+    is_old = (first < 0) & (before >= 0)
+    merged = fresh.copy()
+    merged[is_old] = renamed[before[is_old]]
+    return merged
+
+
+def _merge_lists(old: Lists, fresh: Lists, before: np.ndarray, first: np.ndarray, growth: Growth | None) -> Lists:
+    values = old[0] if growth is None else growth.renamed[old[0]].astype(old[0].dtype)
+    both = np.concatenate([values, fresh[0]]), np.concatenate([old[1], fresh[1][1:] + old[1][-1]])
+    is_old = (first < 0) & (before >= 0)
+    return take_lists(*both, rows=np.where(is_old, before, len(old[1]) - 1 + np.arange(len(first))))

@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,38 @@ from crossfield.data.tokens import hash_tokens
 
 MISSING, UNSEEN, FIRST = 0, 1, 2
 """The id of a missing value, of one that training did not see, and of the most frequent token."""
+
+
+Evict = Literal["last_use", "count"]
+
+
+@dataclass(frozen=True, eq=False)
+class Growth:
+    """How the ids of a field changed."""
+
+    rows: np.ndarray
+    """For each id the one it had before, -1 for an admitted one; [num_rows] int64."""
+    old_rows: int
+    """Ids there were before."""
+    new: int
+    """Distinct tokens that the field did not know."""
+    admitted: int
+    """Those of them that got an id."""
+    evicted: int
+    """Tokens that lost theirs."""
+
+    @classmethod
+    def none(cls, num_rows: int) -> Self:
+        """No change."""
+        return cls(np.arange(num_rows), num_rows, 0, 0, 0)
+
+    @property
+    def renamed(self) -> np.ndarray:
+        """For each id of before the one it has now, unseen where it was evicted; [old_rows] int64."""
+        found = np.full(self.old_rows, UNSEEN, dtype=np.int64)
+        known = self.rows >= 0
+        found[self.rows[known]] = np.flatnonzero(known)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +56,8 @@ class Vocabulary:
     counts: pl.Series
     """How many training values had each id, from id 2 on (int64)."""
     buckets: int | None = None
+    last_used: pl.Series | None = None
+    """The update in which each token occurred last (int32, 0 the first training); None where there was none yet."""
 
     @classmethod
     def of(cls, counts: pl.DataFrame, *, min_count: int, max_size: int | None) -> Self:
@@ -69,8 +103,51 @@ class Vocabulary:
         return self.tokens.gather(pl.Series(np.where(known, places, 0)).set(pl.Series(~known), None))
 
     def table(self) -> pl.DataFrame:
-        """The tokens with their counts, in the order of their ids."""
-        return pl.DataFrame({"token": self.tokens, "count": self.counts})
+        """The tokens with their counts, and the update in which they were used last, in the order of their ids."""
+        return pl.DataFrame({"token": self.tokens, "count": self.counts, "last_used": self.uses})
+
+    @property
+    def uses(self) -> pl.Series:
+        """The update in which each token occurred last, [tokens] int32."""
+        return pl.Series(np.zeros(len(self.tokens), np.int32)) if self.last_used is None else self.last_used
+
+    def grown(
+        self, counts: pl.DataFrame, *, min_count: int, budget: int | None, update: int, evict: Evict
+    ) -> tuple["Vocabulary", "Growth"]:
+        """With the tokens of new rows (columns value, count): ids stay in order, new ones follow, by falling count.
+
+        A new token is admitted from ``min_count`` of its values on. Over the budget, tokens leave that were used
+        longest ago (of these the rarest first), or, with evict = "count", the rarest. Hashed ids only count on.
+        """
+        if self.buckets is not None:
+            more = Vocabulary.hashed(counts, self.buckets)
+            return replace(self, counts=self.counts + more.counts), Growth.none(self.num_rows)
+        old = self.table().with_columns(place=pl.int_range(pl.len(), dtype=pl.Int64))
+        met = counts.filter(pl.col("value").is_not_null()).select(token=pl.col("value").cast(pl.String), more="count")
+        seen = old.join(met, on="token", how="left", maintain_order="left").select(
+            "token",
+            count=pl.col("count") + pl.col("more").fill_null(0),
+            last_used=pl.when(pl.col("more").is_null()).then("last_used").otherwise(pl.lit(update, pl.Int32)),
+            place="place",
+        )
+        new = met.join(old, on="token", how="anti")
+        admitted = new.filter(pl.col("more") >= min_count).sort(["more", "token"], descending=[True, False])
+        fresh = admitted.select("token", count="more", last_used=pl.lit(update, pl.Int32), place=pl.lit(None, pl.Int64))
+        both = pl.concat([seen, fresh])
+        over = max(len(both) - (len(both) if budget is None else budget), 0)
+        order = ["last_used", "count"] if evict == "last_use" else ["count", "last_used"]
+        gone = both.with_row_index("at").sort([*order, "at"], descending=[False, False, True])["at"].head(over)
+        kept = both.with_row_index("at").filter(~pl.col("at").is_in(gone.implode()))
+        places = kept["place"].fill_null(-1 - FIRST).to_numpy() + FIRST
+        growth = Growth(
+            rows=np.concatenate([np.arange(FIRST), places]),
+            old_rows=self.num_rows,
+            new=len(new),
+            admitted=int((places < 0).sum()),
+            evicted=int(len(old) - (places >= 0).sum()),
+        )
+        tokens, uses = kept["token"].rechunk(), kept["last_used"].rechunk()
+        return Vocabulary(tokens, kept["count"].rechunk(), last_used=uses), growth
 
     def digest(self) -> str:
         """SHA-256 (hex) of everything it holds."""

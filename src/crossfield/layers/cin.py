@@ -26,10 +26,11 @@ def compress(x_k: Tensor, x_0: Tensor, weight: Tensor) -> Tensor:
 
 
 class _Compress(torch.autograd.Function):
-    """``compress`` for training: the products of some rows at a time, which the gradient forms again.
+    """``compress`` with the products of some rows at a time, which the gradient forms again.
 
     PERF: 4096 rows, D = 16, J = 39, two layers of 64, one AVX-512 core, forward and backward: in bf16 1.05 s instead of
     1.50 field by field, in fp32 2.0 instead of 2.9. All products at once would be 0.7 GB (1.3 in fp32) per layer.
+    Forward alone, 2048 rows, two cores, fp32: 100 ms instead of 159.
     """
 
     @staticmethod
@@ -91,8 +92,8 @@ class CINLayer(nn.Module):
         given: tuple[Tensor, ...] = (x_k, x_0, self.weight)
         if torch.is_autocast_enabled(x_k.device.type):
             given = tuple(one.to(torch.get_autocast_dtype(x_k.device.type)) for one in given)
-        is_trained = self.training and torch.is_grad_enabled()
-        compressed: Tensor = _compress_blocks(*given) if is_trained else compress(*given)
+        is_run = (self.training and torch.is_grad_enabled()) or torch.is_inference_mode_enabled()
+        compressed: Tensor = _compress_blocks(*given) if is_run else compress(*given)
         return compressed if self.bias is None else compressed + self.bias
 
 

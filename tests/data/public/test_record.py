@@ -2,10 +2,11 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from crossfield.data.options import DataConfig
-from crossfield.data.public.record import PublicData, PublicSet, data_folder, load_with
+from crossfield.data.public.record import PublicData, PublicSet, data_folder, load_prepared, load_with
 from crossfield.errors import DataError
 
 OPTIONS = DataConfig(label="click", columns=("click", "age"), header=False, missing=("?",))
@@ -50,7 +51,28 @@ def test_a_changed_copy_is_read_and_named_in_the_notes(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes(content)
     assert made_up(content).load(tmp_path).notes == ("made up",)
     notes = made_up(content + b"0,60\n").load(tmp_path).notes
-    assert notes == ("made up", "rows.csv is not the copy this loader was written for (its SHA-256 differs)")
+    assert notes == ("made up", "rows.csv is not the copy this loader was written for (its checksum differs)")
+
+
+def test_a_file_without_a_known_checksum_is_read_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("1,30\n0,40\n1,50\n")
+    assert replace(made_up(b""), files={"rows.csv": ""}).load(tmp_path).notes == ("made up",)
+
+
+def test_files_may_lie_in_another_set_s_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSFIELD_DATA", "/data")
+    assert [str(replace(made_up(b""), home=home).folder()) for home in (None, "other")] == [
+        "/data/made-up",
+        "/data/other",
+    ]
+
+
+def test_rows_can_be_changed_before_their_columns_are_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("1,30\n0,?\n1,50\n")
+    data = load_prepared(OPTIONS, tmp_path / "rows.csv", lambda rows: rows.with_columns(old=pl.col("age") > 40))
+    assert data.frame.collect()["old"].to_list() == [False, None, True]
+    assert [one.name for one in data.schema.features] == ["age", "old"]
+    assert (data.name, data.files) == ("rows.csv", (tmp_path / "rows.csv",))
 
 
 def test_extra_files_are_checked_where_they_are_there(tmp_path: Path) -> None:

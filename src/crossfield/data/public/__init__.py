@@ -5,12 +5,17 @@ from pathlib import Path
 from crossfield.data.public.adult import ADULT
 from crossfield.data.public.archive import fetch
 from crossfield.data.public.avazu_sample import AVAZU_SAMPLE
+from crossfield.data.public.avazu_x4 import AVAZU_X4
 from crossfield.data.public.criteo_sample import CRITEO_SAMPLE
+from crossfield.data.public.criteo_x4 import CRITEO_X4
 from crossfield.data.public.frappe import FRAPPE
 from crossfield.data.public.gowalla import GOWALLA
 from crossfield.data.public.movielens_1m import MOVIELENS_1M
+from crossfield.data.public.movielens_1m_ctr import MOVIELENS_1M_CTR
 from crossfield.data.public.movielens_100k import MOVIELENS_100K
+from crossfield.data.public.movielenslatest_x1 import MOVIELENSLATEST_X1
 from crossfield.data.public.ncf_ml_1m import NCF_ML_1M
+from crossfield.data.public.pinterest import PINTEREST
 from crossfield.data.public.record import PublicData, PublicSet, RankingTest, data_folder
 from crossfield.errors import DataError, nearest
 
@@ -20,10 +25,15 @@ PUBLIC: dict[str, PublicSet] = {
     "adult": ADULT,
     "movielens-100k": MOVIELENS_100K,
     "movielens-1m": MOVIELENS_1M,
+    "movielens-1m-ctr": MOVIELENS_1M_CTR,
     "frappe": FRAPPE,
+    "movielenslatest-x1": MOVIELENSLATEST_X1,
     "criteo-sample": CRITEO_SAMPLE,
+    "criteo-x4": CRITEO_X4,
     "avazu-sample": AVAZU_SAMPLE,
+    "avazu-x4": AVAZU_X4,
     "ncf-ml-1m": NCF_ML_1M,
+    "pinterest": PINTEREST,
     "gowalla": GOWALLA,
 }
 

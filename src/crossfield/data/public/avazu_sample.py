@@ -6,7 +6,7 @@ from crossfield.data.options import DataConfig
 from crossfield.data.public.record import PublicData, PublicSet, load_with
 from crossfield.schema import Kind
 
-_FIELDS = (
+FIELDS = (
     "C1",
     "banner_pos",
     "site_id",
@@ -25,8 +25,8 @@ _FIELDS = (
 OPTIONS = DataConfig(
     label="click",
     ignore=("id", "hour"),
-    kinds=dict.fromkeys(_FIELDS, Kind.CATEGORICAL),
-    columns=("id", "click", "hour", *_FIELDS),
+    kinds=dict.fromkeys(FIELDS, Kind.CATEGORICAL),
+    columns=("id", "click", "hour", *FIELDS),
     separator=",",
 )
 

@@ -6,12 +6,12 @@ from crossfield.data.options import DataConfig
 from crossfield.data.public.record import PublicData, PublicSet, load_with
 from crossfield.schema import Kind
 
-_DENSE = tuple(f"I{number}" for number in range(1, 14))
-_CATEGORICAL = tuple(f"C{number}" for number in range(1, 27))
+COUNTS = tuple(f"I{number}" for number in range(1, 14))
+CATEGORIES = tuple(f"C{number}" for number in range(1, 27))
 OPTIONS = DataConfig(
     label="label",
-    kinds={**dict.fromkeys(_DENSE, Kind.DENSE), **dict.fromkeys(_CATEGORICAL, Kind.CATEGORICAL)},
-    columns=("label", *_DENSE, *_CATEGORICAL),
+    kinds={**dict.fromkeys(COUNTS, Kind.DENSE), **dict.fromkeys(CATEGORIES, Kind.CATEGORICAL)},
+    columns=("label", *COUNTS, *CATEGORIES),
     header=False,
     separator="\t",
 )

@@ -41,10 +41,8 @@ def read(folder: Path) -> PublicData:
     """
     paths = tuple(folder / name for name in (_ratings_name(folder), "users.dat", "movies.dat"))
     from_stars = paths[0].suffix == ".dat"
-    ratings = _ratings(paths[0]) if from_stars else _labels(paths[0])
-    rows = ratings.join(_users(paths[1]), on="user_id", how="left", maintain_order="left")
-    joined = rows.join(_films(paths[2]), on="item_id", how="left", maintain_order="left")
-    train = load_with(OPTIONS if from_stars else _LABEL_OPTIONS, joined)
+    ratings = read_ratings(paths[0]) if from_stars else _labels(paths[0])
+    train = load_with(OPTIONS if from_stars else _LABEL_OPTIONS, with_users_and_films(ratings, *paths[1:]))
     notes = ("a rating of 4 or 5 counts as a click: every row was chosen and rated by its user",)
     lost = () if from_stars else ("labels only: no stars, no times, and 17,815 of the 1,000,209 ratings are missing",)
     return PublicData(train=replace(train, name="movielens-1m", files=paths), notes=(*notes, *lost))
@@ -65,8 +63,15 @@ def _split(path: Path, names: tuple[str, ...]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
 
 
-def _ratings(path: Path) -> pl.DataFrame:
+def read_ratings(path: Path) -> pl.DataFrame:
+    """Stars and times of ratings.dat, in its order."""
     return _split(path, ("user_id", "item_id", "rating", "timestamp")).cast(pl.Int64)
+
+
+def with_users_and_films(ratings: pl.DataFrame, users_path: Path, films_path: Path) -> pl.DataFrame:
+    """Ratings, in their order, with what users.dat and movies.dat say of the user and the film."""
+    rows = ratings.join(_users(users_path), on="user_id", how="left", maintain_order="left")
+    return rows.join(_films(films_path), on="item_id", how="left", maintain_order="left")
 
 
 def _labels(path: Path) -> pl.DataFrame:

@@ -21,16 +21,24 @@ def read(folder: Path) -> PublicData:
     The same as ``--columns user,item --no-header --separator '\t' --user user --item item --split
     leave_one_out`` for the training pairs.
     """
-    pairs = _pairs(folder / "ml-1m.test.rating")
-    negatives = _negatives(folder / "ml-1m.test.negative", pairs)
-    own = (negatives == pairs["item"].to_numpy()[:, None]).any(axis=1).sum()
+    test, own = read_test(folder / "ml-1m.test.rating", folder / "ml-1m.test.negative")
     notes = (
         "training pairs have no rating and no time: the pair set is exact",
-        f"for {own} of {len(pairs):,} users the held-out film is among their own negatives, as published: "
+        f"for {own} of {len(test.pairs):,} users the held-out film is among their own negatives, as published: "
         "merging duplicates leaves them fewer candidates",
     )
-    train = load_with(OPTIONS, folder / "ml-1m.train.pairs")
-    return PublicData(train=train, ranking=RankingTest(pairs, negatives), notes=notes)
+    return PublicData(train=load_with(OPTIONS, folder / "ml-1m.train.pairs"), ranking=test, notes=notes)
+
+
+def read_test(pairs_path: Path, negatives_path: Path) -> tuple[RankingTest, int]:
+    """The NCF paper's kind of test, and for how many users the held-out item is among their own negatives.
+
+    Raises DataError where the two files do not belong together.
+    """
+    pairs = _pairs(pairs_path)
+    negatives = _negatives(negatives_path, pairs)
+    own = (negatives == pairs["item"].to_numpy()[:, None]).any(axis=1).sum()
+    return RankingTest(pairs, negatives), int(own)
 
 
 def _pairs(path: Path) -> pl.DataFrame:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from crossfield.data.dataset import Dataset, load
 from crossfield.data.options import DataConfig
-from crossfield.data.source import Layout, Tabular
+from crossfield.data.source import Layout, Tabular, open_source
 from crossfield.errors import DataError
-from crossfield.files import sha256_of
+from crossfield.files import has_checksum
 
 
 @dataclass(frozen=True)
@@ -60,18 +60,21 @@ class PublicSet:
     address: str
     """The data set's own page."""
     files: Mapping[str, str]
-    """File name -> SHA-256 (hex) of the copy this loader was written for."""
+    """File name -> checksum of the copy this loader was written for, as ``has_checksum`` takes it; "" where none is
+    known."""
     options: DataConfig
     """What flags would say to read the training file by its path."""
     read: Callable[[Path], PublicData]
     """Read the files of a folder, all of which are there."""
     archive: Archive | None = None
     extra_files: Mapping[str, str] = field(default_factory=dict)
-    """Files that are read where they are there, and their SHA-256."""
+    """Files that are read where they are there, and their checksums."""
+    home: str | None = None
+    """The data set whose files these are, where it is another one."""
 
     def folder(self) -> Path:
         """Where the files belong."""
-        return data_folder() / self.name
+        return data_folder() / (self.home or self.name)
 
     def missing(self, folder: Path | None = None) -> tuple[str, ...]:
         """Names of the files that are not there."""
@@ -100,9 +103,9 @@ class PublicSet:
     def _changed(self, folder: Path) -> list[str]:
         known = {**self.files, **self.extra_files}
         return [
-            f"{name} is not the copy this loader was written for (its SHA-256 differs)"
+            f"{name} is not the copy this loader was written for (its checksum differs)"
             for name, checksum in known.items()
-            if (folder / name).is_file() and sha256_of(folder / name) != checksum
+            if checksum and (folder / name).is_file() and not has_checksum(folder / name, checksum)
         ]
 
 
@@ -116,7 +119,14 @@ def data_folder() -> Path:
 
 def load_with(options: DataConfig, data: Tabular) -> Dataset:
     """``load`` with exactly the arguments that flags of the same names would give it."""
-    layout = Layout(
-        columns=options.columns, header=options.header, separator=options.separator, missing=options.missing
-    )
-    return load(data, **options.columns_of(), layout=layout)
+    return load(data, **options.columns_of(), layout=_layout_of(options))
+
+
+def load_prepared(options: DataConfig, path: Path, prepare: Callable[[pl.LazyFrame], pl.LazyFrame]) -> Dataset:
+    """``load_with`` on a file whose rows, still lazy, are changed first."""
+    source = open_source(path, _layout_of(options))
+    return replace(load_with(options, prepare(source.frame)), name=source.name, files=source.files)
+
+
+def _layout_of(options: DataConfig) -> Layout:
+    return Layout(columns=options.columns, header=options.header, separator=options.separator, missing=options.missing)

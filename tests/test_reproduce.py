@@ -1,0 +1,135 @@
+"""Rows are run, skipped where they are there, resumed, and kept where they fail."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from crossfield.files import append_line, read_lines
+from crossfield.proof import Table
+from crossfield.proof_page import paired_section, proof_page
+from crossfield.reproduce import Trial, missing, reproduce
+
+
+@pytest.fixture
+def clicks(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    users, items = random.integers(0, 12, 400), random.integers(0, 9, 400)
+    frame = pl.DataFrame({"user": users, "item": items, "click": (users + items) % 2})
+    frame.write_csv(tmp_path / "clicks.csv")
+    return tmp_path / "clicks.csv"
+
+
+def table(path: Path, **changes: Any) -> Table:
+    kinds = {"user": "categorical", "item": "categorical"}
+    base = {
+        "data": {"path": str(path), "label": "click", "user": "user", "item": "item", "kinds": kinds},
+        "model": {"name": "fm", "embedding_dim": 2},
+        "train": {"epochs": 2, "batch_size": 64, "precision": "fp32", "compile": "off", "watch_test": True},
+    }
+    rows = [{"name": "fm", "expected": {"auc": 0.5}}, {"name": "again", "start_from": ["fm"]}]
+    values = {
+        "title": "Clicks",
+        "about": "Made up.",
+        "data": "frappe",
+        "metrics": ["auc", "log_loss"],
+        "margin": 0.01,
+        "published": "nobody",
+        "seeds": 2,
+        "base": base,
+        "row": rows,
+        **changes,
+    }
+    return Table.of("clicks", values)
+
+
+def run(found: Table, tmp_path: Path, *rows: str, seeds: int | None = None) -> tuple[int, list[str]]:
+    told: list[str] = []
+    failed = reproduce(
+        found,
+        rows,
+        seeds=seeds,
+        results=tmp_path / "results",
+        work=tmp_path / "runs",
+        jobs=1,
+        threads=1,
+        device="cpu",
+        say=told.append,
+    )
+    return failed, told
+
+
+def trial(found: Table, name: str, seed: int, tmp_path: Path) -> Trial:
+    return Trial(found, found.row(name), seed, tmp_path / "runs", 1, "cpu")
+
+
+def test_a_table_is_run_once_and_its_page_drawn(clicks: Path, tmp_path: Path) -> None:
+    found = table(clicks)
+    failed, told = run(found, tmp_path, seeds=1)
+    assert failed == 0 and told[0] == "clicks: 2 runs to do" and told[1].startswith("  1 of 2  fm, seed 0: auc 0.")
+    lines = read_lines(tmp_path / "results" / "clicks.jsonl")
+    assert [line["row"] for line in lines] == ["fm", "again"]  # what starts from another comes after it
+    first = lines[0]
+    assert first["status"] == "ok" and first["threads"] == 1 and first["peak_mb"] > 50 and first["device"] == "cpu"
+    assert set(first["data_sha256"]) == {"clicks.csv"} and len(first["recipe_sha256"]) == 64
+    assert first["best_on_test"].keys() == {"epoch", "auc", "log_loss"}
+    assert first["parameters"] == lines[1]["parameters"]
+    assert run(found, tmp_path, seeds=1) == (0, ["clicks: 0 runs to do"])
+    page = proof_page([found], {"clicks": lines})
+    assert "| fm | 1 |" in page and "0 of 1 comparable rows" in page and "best **on the test part**" in page
+    assert page == proof_page([found], {"clicks": list(lines)})
+
+
+def test_a_trial_gives_the_same_numbers_again_and_after_its_run_is_done(clicks: Path, tmp_path: Path) -> None:
+    found = table(clicks)
+    first = trial(found, "fm", 1, tmp_path).run()
+    finished = trial(found, "fm", 1, tmp_path).run()  # its run lies there, only the line was lost
+    fresh = trial(found, "fm", 1, tmp_path / "elsewhere").run()
+    assert first["metrics"] == finished["metrics"] == fresh["metrics"]
+    assert trial(found, "fm", 0, tmp_path).run()["metrics"] != first["metrics"]
+
+
+def test_a_failed_run_is_kept_and_tried_again(clicks: Path, tmp_path: Path) -> None:
+    broken = table(clicks, row=[{"name": "fm", "data": {"label": "clik"}}])
+    line = trial(broken, "fm", 0, tmp_path).run()
+    assert line["status"] == "failed" and "clik" in line["error"]
+    assert list(missing(broken, broken.rows, [line], seeds=1)) == [(broken.rows[0], 0)]
+    page = proof_page([table(clicks)], {"clicks": [line, trial(table(clicks), "fm", 0, tmp_path / "b").run()]})
+    assert "Failed runs, kept in the results: fm (seed 0)." in page
+
+
+def test_every_row_has_one_run_before_any_has_two(clicks: Path) -> None:
+    found = table(clicks, row=[{"name": "a"}, {"name": "b", "seeds": 1}, {"name": "c"}])
+    order = [(row.name, seed) for row, seed in missing(found, found.rows, [], seeds=None)]
+    assert order == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("c", 1)]
+    done = {"table": "clicks", "row": "c", "row_sha256": found.row("c").sha256, "seed": 0, "status": "ok"}
+    left = [(row.name, seed) for row, seed in missing(found, found.rows, [done], seeds=3)]
+    assert left[:2] == [("a", 0), ("b", 0)] and ("c", 0) not in left and ("b", 2) in left
+
+
+def test_differences_to_another_table_are_paired_by_seed(monkeypatch: pytest.MonkeyPatch, clicks: Path) -> None:
+    exact = table(clicks)
+    monkeypatch.setattr(Table, "read", lambda name: exact)
+    fast = table(clicks, compare="clicks", change={"train": {"lr": 0.5}})
+    assert fast.row("fm").recipe(0).train.lr == 0.5 and fast.row("fm").recipe(0).train.epochs == 2
+
+    def line(found: Table, seed: int, auc: float, seconds: float) -> dict[str, Any]:
+        metrics = {"auc": auc, "log_loss": 0.1}
+        row = found.row("fm")
+        head = {"table": row.table, "row": "fm", "row_sha256": row.sha256, "seed": seed, "status": "ok"}
+        return {**head, "metrics": metrics, "seconds": seconds, "parameters": 3}
+
+    theirs = [line(exact, seed, 0.8 + 0.01 * seed, 10.0) for seed in range(3)]
+    ours = [line(fast, seed, 0.81 + 0.01 * seed, 5.0) for seed in range(3)]
+    text = "\n".join(paired_section(fast, [fast.row("fm")], {"fm": ours}, theirs))
+    assert "| fm | 3 | +0.01000 [+0.01000, +0.01000] | +0.00000 [+0.00000, +0.00000] | 0.50 |" in text
+
+
+def test_an_unfinished_line_is_no_obstacle(clicks: Path, tmp_path: Path) -> None:
+    found = table(clicks)
+    path = tmp_path / "results" / "clicks.jsonl"
+    path.parent.mkdir()
+    append_line(path, {"table": "clicks", "row": "fm", "row_sha256": found.row("fm").sha256, "seed": 0, "status": "ok"})
+    assert [one.name for one, _ in missing(found, found.rows, read_lines(path), seeds=1)] == ["again"]
