@@ -233,7 +233,7 @@ class Encoder:
         vocabulary = self._vocabulary(name)
         if vocabulary.buckets is not None:
             raise SchemaError(f"{name!r} is hashed into {vocabulary.buckets} ids: it has no vocabulary")
-        return vocabulary.table().select("token", "count")
+        return vocabulary.table()
 
     def _vocabulary(self, name: str) -> Vocabulary:
         if name not in self._vocabularies:
@@ -300,7 +300,10 @@ class Encoder:
     def save(self, folder: Path) -> None:
         """Write encoder.json and vocabularies.arrow into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        tables = [one.table().select(pl.lit(name).alias("field"), pl.all()) for name, one in self._vocabularies.items()]
+        tables = [
+            one.table().select(pl.lit(name).alias("field"), pl.all(), one.uses.alias("last_used"))
+            for name, one in self._vocabularies.items()
+        ]
         empty = pl.DataFrame(schema={"field": pl.String, "token": pl.String, "count": pl.Int64, "last_used": pl.Int32})
         with atomic_path(folder / "vocabularies.arrow") as path:
             pl.concat([empty, *tables]).write_ipc(path, compat_level=pl.CompatLevel.oldest())
