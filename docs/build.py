@@ -78,7 +78,7 @@ def measured_json() -> str:
 
 
 def by_recipe(lines: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Finished runs of unchanged recipes with test metrics, by recipe; those of tables only from rows as they are now."""
+    """Finished runs of unchanged recipes with test metrics, by recipe; of tables only rows as they are now."""
     now = {row.sha256 for name in table_names() for row in Table.read(name).rows}
     found: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
