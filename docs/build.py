@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from errors_page import errors_page
 from reliability_page import reliability_page
 from speed_page import speed_page
 
@@ -41,6 +42,7 @@ def main() -> None:
         DOCS / "models.md": index_markdown(pages),
         DOCS / "benchmarks.md": draw_tables(RESULTS, None).json["page"],
         DOCS / "experiments.md": experiments_page(),
+        DOCS / "errors.md": errors_page(),
         DOCS / "reliability.md": reliability_page(*(lines_of(RESULTS / f"{one}.jsonl") for one in RELIABILITY)),
         DOCS / "speed.md": speed_page(*(lines_of(RESULTS / f"{one}.jsonl") for one in SPEED)),
         **{MODELS / f"{page.name}.md": as_markdown(page) for page in pages},
