@@ -31,7 +31,7 @@ def test_no_rows_are_an_error() -> None:
 
 def test_a_public_name_that_is_spelt_wrong_gets_the_right_one() -> None:
     recipe = Recipe.of({"data": {"path": "frape", "label": "label"}, "model": {"name": "fm"}})
-    with pytest.raises(DataError, match="no file or folder frape; did you mean the public data set 'frappe'?"):
+    with pytest.raises(DataError, match="folder frape; did you mean the public data set 'frappe'"):
         part(recipe)
 
 

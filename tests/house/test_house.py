@@ -8,7 +8,21 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-COMMANDS = ["fit", "plan", "evaluate", "calibrate", "predict", "recommend", "models", "schema", "data", "tour"]
+COMMANDS = [
+    "fit",
+    "plan",
+    "update",
+    "replay",
+    "evaluate",
+    "calibrate",
+    "predict",
+    "recommend",
+    "models",
+    "schema",
+    "data",
+    "tour",
+    "reproduce",
+]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
