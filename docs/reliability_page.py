@@ -21,8 +21,12 @@ weights that differ in one byte from the undisturbed run's, or damage that loadi
 FUZZ = """## Mutated inputs
 
 `python benchmarks/reliability/fuzz.py --count 20000 --record`: recipes, schemas, text files, and files of runs,
-checkpoints and stores with their checksums made anew. Wrong would be any error but Crossfield's own, 5 seconds, or a
-gigabyte."""
+checkpoints and stores with their checksums made anew, and training that goes on from such checkpoints (*resume*).
+Wrong would be any error but Crossfield's own, 5 seconds, or a gigabyte. Accepted is what still reads as such a file."""
+COST = """## What checkpoints cost
+
+`python benchmarks/reliability/overhead.py --data DIR --record`: a fit at the default interval on the rows of the speed
+contest, every id kept. The share is of the time of training; the machine was busy with other runs."""
 WEEK = """## A week of new films
 
 `python benchmarks/reliability/daily.py --record`: AUC of each day's visits before they are learned, {model}, mean of
@@ -38,7 +42,8 @@ WAYS = {
 
 def reliability_page(lines: Sequence[Line], daily: Sequence[Line]) -> str:
     """The whole page."""
-    parts = [HEAD, *faults_section(lines), *fuzz_section(lines), *(week_section(daily) if daily else [])]
+    sections = (faults_section(lines), fuzz_section(lines), cost_section(lines), week_section(daily))
+    parts = [HEAD, *(part for section in sections for part in section)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -47,9 +52,9 @@ def faults_section(lines: Sequence[Line]) -> list[str]:
     rows = [
         (line["model"], line["what"], f"{line['count']:,}", _told(line), f"{line['wrong']:,}")
         for line in lines
-        if line["what"] != "fuzz"
+        if line["what"] in ("kills", "signals", "full disk", "damage")
     ]
-    return [FAULTS, markdown_table(("model", "what", "times", "of them", "wrong"), rows)] if rows else []
+    return [FAULTS, markdown_table(("model", "what", "times", "of them", "wrong"), rows)]
 
 
 def _told(line: Line) -> str:
@@ -73,7 +78,25 @@ def fuzz_section(lines: Sequence[Line]) -> list[str]:
         if line["what"] == "fuzz"
     ]
     head = ("input", "tried", "refused", "accepted", "wrong", "slowest, s", "peak MB")
-    return [FUZZ, markdown_table(head, rows)] if rows else []
+    return [FUZZ, markdown_table(head, rows)]
+
+
+def cost_section(lines: Sequence[Line]) -> list[str]:
+    """A row per model."""
+    rows = [
+        (
+            line["model"],
+            f"{line['parameters']:,}",
+            f"{line['megabytes']:.0f}",
+            f"{line['count']} in {line['train_seconds']:.0f} s",
+            f"{mean(line['checkpoint_seconds']):.2f}",
+            f"{line['share']:.1%}",
+        )
+        for line in lines
+        if line["what"] == "checkpoints"
+    ]
+    head = ("model", "parameters", "MB each", "checkpoints", "s each", "share")
+    return [COST, markdown_table(head, rows)]
 
 
 def week_section(lines: Sequence[Line]) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import crossfield.checkpoint as checkpoint
 from crossfield.checkpoint import (
+    check_same_shapes,
     flatten,
     has_checkpoint,
     load_checkpoint,
@@ -170,3 +171,15 @@ def test_there_is_a_checkpoint_once_one_is_written(tmp_path: Path) -> None:
     assert not has_checkpoint(tmp_path)
     save(tmp_path, 1)
     assert has_checkpoint(tmp_path)
+
+
+def test_tensors_of_another_model_are_named() -> None:
+    here = {"a": torch.zeros(2, 3), "b": torch.zeros(1)}
+    check_same_shapes(here, dict(here))
+    for found, message in (
+        ({"a": torch.zeros(2, 3)}, "b of a checkpoint is none, not \\(1,\\)"),
+        ({**here, "a": torch.zeros(3, 2)}, "a of a checkpoint is \\(3, 2\\), not \\(2, 3\\)"),
+        ({**here, "c": torch.zeros(1)}, "c of a checkpoint is \\(1,\\), not none"),
+    ):
+        with pytest.raises(CorruptError, match=message):
+            check_same_shapes(found, here)

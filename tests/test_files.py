@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from crossfield.files import (
     read_manifest,
     rewrite_about,
     sha256_of,
+    typed,
     write_bytes,
     write_json,
     write_manifest,
@@ -145,6 +147,19 @@ def test_what_is_read_around_a_change_is_of_no_use(tmp_path: Path) -> None:
         raise CorruptError("read in between")
     with pytest.raises(CorruptError, match="damaged"), one_state(tmp_path):
         raise CorruptError("damaged")
+
+
+def test_stored_values_are_what_they_were_or_refused() -> None:
+    @dataclass
+    class Place:
+        step: int
+        seconds: float = 0.0
+
+    assert typed(Place, {"step": 3, "seconds": 1}) == Place(3, 1.0)
+    assert typed(float | None, None) is None
+    for values, message in (({}, "step"), ({"step": "x"}, "step of what was stored is 'x'"), ([], "dictionary")):
+        with pytest.raises(CorruptError, match=message):
+            typed(Place, values)
 
 
 def test_lines_round_trip_and_forgive_only_a_cut_end(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ class Fuzz:
 
     def _keep_checkpoint(self, ranker: Ranker, log: pl.DataFrame) -> None:
         """Checkpoints outlive a fit only where it stops: here on purpose, at its end."""
-        home, save = self._folder / "stopped", Bundle.save
+        home, save, self._stopped = self._folder / "stopped", Bundle.save, ranker.recipe
 
         def stop(bundle: Bundle, folder: Path) -> None:
             raise CrossfieldError("on purpose")
@@ -167,6 +167,15 @@ class Fuzz:
 
         return read
 
+    def resume(self, dice: random.Random) -> Callable[[], object]:
+        """The same checkpoints, and training that goes on from them."""
+        home, log = self._folder / "going-on", click_log()
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.copytree(self._folder / "stopped", home)
+        shutil.rmtree(home / "work" / "checkpoints")
+        shutil.copytree(self._mutate("checkpoint", dice), home / "work" / "checkpoints")
+        return lambda: Ranker(self._stopped).fit(log, log, out=home, resume=True, quiet=True)
+
     def store(self, dice: random.Random) -> Callable[[], object]:
         """Encoded rows with one mutated file, sealed anew."""
         home = self._mutate("store", dice)
@@ -198,7 +207,7 @@ def _seal(folder: Path) -> None:
     write_manifest(folder, manifest["kind"], names=names, about=about.get("about", about))
 
 
-KINDS = ("recipe", "schema", "csv", "run", "checkpoint", "store")
+KINDS = ("recipe", "schema", "csv", "run", "checkpoint", "store", "resume")
 
 
 def attack(fuzz: Fuzz, kind: str, count: int, seed: int) -> dict[str, Any]:

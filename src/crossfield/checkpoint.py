@@ -14,7 +14,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from crossfield.errors import CorruptError, RunError
-from crossfield.files import MANIFEST, atomic_path, read_json, read_manifest, sync_folder, write_json, write_manifest
+from crossfield.files import (
+    MANIFEST,
+    atomic_path,
+    read_json,
+    read_manifest,
+    sync_folder,
+    typed,
+    write_json,
+    write_manifest,
+)
 
 KIND = "checkpoint"
 _TENSORS, _SCALARS = "tensors.safetensors", "scalars.json"
@@ -144,8 +153,8 @@ class Checkpoints:
             return None
         if not resume:
             raise RunError(f"{self._folder} holds checkpoints of an earlier run; resume it or choose another folder")
-        state: dict[str, Any] = unflatten(found.tensors, found.scalars)
-        self._check(state["identity"], found.path)
+        state: dict[str, Any] = typed(dict[str, Any], unflatten(found.tensors, found.scalars))
+        self._check(typed(dict[str, Any], state.get("identity")), found.path)
         self._previous, self.skipped = found.path, found.skipped
         return state
 
@@ -161,6 +170,14 @@ class Checkpoints:
         if self._folder is not None:
             tensors, scalars = flatten({**state, "identity": self._identity})
             self._previous = save_checkpoint(self._folder, tensors=tensors, scalars=scalars, previous=self._previous)
+
+
+def check_same_shapes(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise CorruptError naming the first tensor that is missing, not known, or of another shape."""
+    for name in [*expected, *found]:
+        shapes = [tuple(some[name].shape) if name in some else "none" for some in (found, expected)]
+        if shapes[0] != shapes[1]:
+            raise CorruptError(f"{name} of a checkpoint is {shapes[0]}, not {shapes[1]}")
 
 
 def flatten(state: Any) -> tuple[dict[str, Tensor], Any]:

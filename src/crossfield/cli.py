@@ -139,7 +139,9 @@ def update(
     run: RunArgument,
     data: Annotated[str, typer.Argument(help="New rows: file, folder or glob.")],
     out: Annotated[Path, typer.Option(help="Folder for the updated run; the old one stays as it is.")],
-    valid: ValidOption = None,
+    valid: Annotated[
+        str | None, typer.Option(help="Rows that choose the best epoch; without them all epochs are trained.")
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the new rows.")] = 1,
     evict: Annotated[
         EvictBy, typer.Option(help="Which ids leave a field over encoder.max_size: used longest ago, or rarest.")

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import TypeAdapter, ValidationError
+
 from crossfield.errors import CorruptError, RunError
 
 MANIFEST = "manifest.json"
@@ -51,6 +53,16 @@ def read_json(path: Path) -> Any:
         raise CorruptError(f"{path} is missing") from None
     except ValueError as error:
         raise CorruptError(f"{path} is not JSON: {error}") from None
+
+
+def typed(kind: Any, values: object) -> Any:
+    """Stored plain values as ``kind``, a type or dataclass; raises CorruptError naming the first of another type."""
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise CorruptError(f"{where} of what was stored is {first['input']!r:.60}: {first['msg'].lower()}") from None
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from crossfield.batch import Batch
 from crossfield.errors import MissingExtraError, RunError
-from crossfield.files import append_line, read_lines, write_bytes
+from crossfield.files import append_line, read_lines, typed, write_bytes
 
 ReportKind = Literal["start", "progress", "evaluation", "end"]
 
@@ -134,8 +134,8 @@ class Meter:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state_dict`` gave."""
-        for name, value in state.items():
-            setattr(self, name, value)
+        for name in self.state_dict():
+            setattr(self, name, typed(type(getattr(self, name)), state[name]))
 
 
 def _explain(one: _Pending, loss: float) -> str:

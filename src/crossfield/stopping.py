@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, Self
 
 from crossfield.errors import ConfigError, DataError, nearest
+from crossfield.files import typed
 
 _FALLING = frozenset({"log_loss", "normalized_entropy", "ne", "expected_calibration_error", "ece"})
 
@@ -57,7 +58,7 @@ class Plateau:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another one stood."""
-        self.best, self.failures = state["best"], state["failures"]
+        self.best, self.failures = typed(float | None, state["best"]), typed(int, state["failures"])
 
 
 def _gain(name: str, value: float, best: float) -> float:

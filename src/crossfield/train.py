@@ -10,13 +10,14 @@ from torch import Tensor
 
 from crossfield.acceleration import Means, choose_means, compiled, num_cores, settled
 from crossfield.batch import Batch
-from crossfield.checkpoint import Checkpoints, rng_state, set_rng_state
+from crossfield.checkpoint import Checkpoints, check_same_shapes, rng_state, set_rng_state
 from crossfield.data.negatives import NegativeSampler
 from crossfield.data.prefetch import prefetched
 from crossfield.data.resident import keep_on
 from crossfield.data.store import Reader
 from crossfield.detective import INCIDENT, investigate, save_incident
 from crossfield.errors import CorruptError, DataError
+from crossfield.files import typed
 from crossfield.layers.linear import set_padding
 from crossfield.layers.unseen import UntrainedRows, drop_ids
 from crossfield.models.base import Model
@@ -45,7 +46,7 @@ class _Progress:
     evaluations: int = 0
     seconds: float = 0.0
     best_epoch: int | None = None
-    best_metrics: dict[str, float] | None = None
+    best_metrics: dict[str, Any] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -131,7 +132,7 @@ class Trainer:
         self._notes = [] if self._evaluate else [f"no validation rows: training all {config.epochs} epochs"]
         self._checkpoints = Checkpoints(self._folder, self._identity())
         state = self._checkpoints.find(resume=resume)
-        self._means = Means(**state["means"]) if state is not None else self._choose_means()
+        self._means = typed(Means, state.get("means")) if state is not None else self._choose_means()
         self._use_means()
         self._use_device()
         torch.manual_seed(config.seed)
@@ -143,7 +144,7 @@ class Trainer:
         self._saved = self._place if state is not None else None
         self._first_step = self._at.step
         self._log = RunLog(self._folder, tensorboard=config.tensorboard)
-        self._log.rewind(state["log_lines"] if state is not None else 0)
+        self._log.rewind(typed(int, state.get("log_lines")) if state is not None else 0)
         self._emit(self._report("start", note="; ".join(self._notes)))
 
     def _identity(self) -> dict[str, Any]:
@@ -369,9 +370,10 @@ class Trainer:
     def _restore(self, state: dict[str, Any]) -> None:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-        self._at = _Progress(**state["progress"])
+        self._at = typed(_Progress, state["progress"])
         if state["best"] is not None:
             self._best = {name: value.to(self._device) for name, value in state["best"].items()}
+            check_same_shapes(self._best, self.model.state_dict())
         set_rng_state(state["rng"], self._device)
         self._notes += [*self._checkpoints.skipped, f"resumed after step {self._at.step:,}"]
 
