@@ -232,10 +232,9 @@ def _encode(recipe: Recipe, train: Dataset, valid: Dataset | None, *, folder: Pa
 def _check_classes(store: Store, train: Dataset) -> None:
     """Raise DataError where all training rows have the same label: then there is nothing to learn."""
     if train.schema.label is not None and store.positives in (0, store.num_rows):
-        raise DataError(
-            f"every label of {train.name} says {'yes' if store.positives else 'no'}: there is nothing to learn; does "
-            f"{train.schema.label} say which rows are positives?"
-        )
+        said = f"{train.schema.label} is {'true' if store.positives else 'false'} in every row of {train.name}"
+        implicit = "; or, where every row is a positive, name no label but user and item" if store.positives else ""
+        raise DataError(f"{said}, so there is nothing to learn; see how the label is written{implicit}")
 
 
 def _vanished(folder: Path) -> Prepared:
@@ -275,7 +274,7 @@ def _open_prepared(folder: Path, key: str, *, has_valid: bool, verify: bool = Tr
         valid = _open(folder / "valid", encoder, verify) if has_valid else None
         train = _open(folder / "train", encoder, verify)
         findings = tuple(Finding(**one) for one in about["findings"] if one["severity"] != "note")
-    except (CorruptError, KeyError):
+    except (CorruptError, KeyError, TypeError):
         return None  # an interrupted or damaged preparation is simply made again
     return Prepared(
         encoder, train, valid, _entities(train, encoder), rows_kept_out=about["rows_kept_out"], findings=findings

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-COMMANDS = ["fit", "plan", "evaluate", "predict", "recommend", "models", "schema", "data", "tour"]
+COMMANDS = ["fit", "plan", "doctor", "evaluate", "predict", "recommend", "models", "schema", "data", "tour"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
