@@ -23,11 +23,9 @@ from crossfield.data.engines.polars import PolarsEngine
 from crossfield.data.source import reading
 
 ROWS = 100_000
-"""Training rows that the doctor looks at one by one."""
+"""Rows of each part that the doctor looks at one by one."""
 QUICK_ROWS = 20_000
 """Training rows that a fit looks at."""
-_SHARE_OF_PARTS = 10
-"""Parts are smaller than training, so a larger share of their rows is drawn."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +44,16 @@ class Diagnosis:
 
 
 def look_quickly(train: Dataset, valid: Dataset | None, *, split: str | None = None) -> list[Finding]:
-    """What a fit checks by itself: leaks in single columns and between the parts, on a sample of the rows.
+    """What a fit checks by itself: leaks in single columns and between the parts, on rows drawn at random.
 
-    Training rows are read twice, two or three columns of them once more; rows of a part once. ``split`` is how they
-    were parted, where that is known.
+    One pass over the training rows and a few over two of their columns, one over the validation rows. ``split`` is
+    how they were parted, where that is known.
     """
-    first, others = _draw(train, {} if valid is None else {"validation": valid}, QUICK_ROWS, features=False)
-    return worst_first(_find_quickly(first, others, split))
+    share = _share(QUICK_ROWS, train)
+    first = Sample.draw("training", train, share)
+    # Validation rows are not counted, which may be a pass over text: they are most often a tenth.
+    drawn = [] if valid is None else [Sample.draw("validation", valid, min(1.0, 10 * share), features=False)]
+    return worst_first(_find_quickly(first, drawn, split))
 
 
 def examine(train: Dataset, parts: Mapping[str, Dataset], *, split: str | None = None) -> Diagnosis:
@@ -66,7 +67,8 @@ def examine(train: Dataset, parts: Mapping[str, Dataset], *, split: str | None =
         train, parts = _columnar(train, folder), {name: _columnar(one, folder) for name, one in parts.items()}
         misfits = {name: [*find_misfits(name, one)] for name, one in {"training": train, **parts}.items()}
         fitting = {name: one for name, one in parts.items() if not misfits[name]}
-        first, others = _draw(train, fitting, ROWS, features=True)
+        first = Sample.draw("training", train, _share(ROWS, train))
+        others = [Sample.draw(name, one, _share(ROWS, one)) for name, one in fitting.items()]
         found = [*_find_quickly(first, others, split), *_find_slowly(first, others)]
         findings = worst_first([*chain(*misfits.values()), *found])
         rows = {"training": train.num_rows, **{name: one.num_rows for name, one in parts.items()}}
@@ -83,14 +85,8 @@ def _columnar(data: Dataset, folder: Path) -> Dataset:
     return replace(data, frame=pl.scan_parquet(path), files=(path,))
 
 
-def _draw(
-    train: Dataset, parts: Mapping[str, Dataset], num_rows: int, *, features: bool
-) -> tuple[Sample, list[Sample]]:
-    """Rows of all parts; of the others with their features where that is asked for."""
-    share = min(1.0, num_rows / max(train.num_rows, 1))
-    of_parts = min(1.0, _SHARE_OF_PARTS * share)
-    others = [Sample.draw(name, one, of_parts, features=features) for name, one in parts.items()]
-    return Sample.draw("training", train, share), others
+def _share(num_rows: int, data: Dataset) -> float:
+    return min(1.0, num_rows / max(data.num_rows, 1))
 
 
 def _find_quickly(train: Sample, others: list[Sample], split: str | None) -> Iterator[Finding]:

@@ -83,6 +83,8 @@ def test_text_among_numbers() -> None:
     few = ROWS.with_columns(age=pl.when(NUMBER % 9 == 0).then(pl.lit("unknown")).otherwise(ages))
     (one,) = found(few)
     assert (one.severity, one.where) == ("warning", "age") and "--missing 'unknown'" in one.advice
+    name = ROWS.with_columns(age=pl.when(NUMBER % 9 == 0).then(pl.lit("other")).otherwise(ages))
+    assert said(found(name)) == [("note", "age")]
     many = ROWS.with_columns(age=pl.when(NUMBER % 9 == 0).then(pl.concat_str(pl.lit("T"), NUMBER % 30)).otherwise(ages))
     assert said(found(many)) == [("note", "age")]
 

@@ -28,8 +28,10 @@ MANY_ROWS = 1000
 MANY_IDS, ALL_IDS = 0.5, 0.9
 """Ids over rows from which most of them are met once, and nearly all."""
 FEW_WORDS = 3
-"""So many texts among numbers most likely say "no value"."""
+"""Different texts among numbers that are shown."""
 MISSING_WORDS = frozenset({"?", "na", "n/a", "#n/a", "nan", "null", "\\n", "<na>", "nat"})
+"""Texts that mean "no value" wherever they stand; those below do among numbers."""
+AMONG_NUMBERS = MISSING_WORDS | {"unknown", "none", "missing", "undefined", "-", "--", "nil"}
 _NUMBER = r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$"
 
 
@@ -117,9 +119,8 @@ def find_faults(train: Sample, others: Sequence[Sample]) -> Iterator[Finding]:
             yield from _vocabulary(feature, one, train.data)
     for name, reason in train.data.schema.ignored.items():
         if reason != "given":
-            yield Finding(
-                "note", name, f"left out: {reason}", None, f"to use it all the same: --kind {name}=categorical"
-            )
+            advice = f"to use it all the same: --kind {name}=categorical"
+            yield Finding("note", name, f"left out: {reason}", None, advice)
 
 
 def _constant(feature: Feature, facts: Facts) -> Iterator[Finding]:
@@ -127,10 +128,8 @@ def _constant(feature: Feature, facts: Facts) -> Iterator[Finding]:
         facts.distinct == 1 if facts.distinct is not None else facts.low is not None and facts.low == facts.high
     )
     if facts.filled and is_constant and not facts.missing and not facts.infinite:
-        what = "the same value in every row"
-        yield Finding(
-            "warning", feature.name, what, facts.low, f"there is nothing to learn from it: --ignore {feature.name}"
-        )
+        advice = f"there is nothing to learn from it: --ignore {feature.name}"
+        yield Finding("warning", feature.name, "the same value in every row", facts.low, advice)
 
 
 def _missing(feature: Feature, facts: Facts) -> Iterator[Finding]:
@@ -192,11 +191,13 @@ def _mixed(feature: Feature, rows: pl.DataFrame) -> Iterator[Finding]:
     missing = [one for one in words if one.lower() in MISSING_WORDS]
     if 0.5 < share < 1:
         shown = ", ".join(repr(one) for one in words.head(FEW_WORDS))
-        is_few = len(words) <= FEW_WORDS
-        flags = " ".join(f"--missing '{one}'" for one in words)
-        advice = f"if that means missing: {flags}" if is_few else "fine if these are names; else correct the odd ones"
         what = f"numbers in {share:.1%} of the rows, and text such as {shown}"
-        yield Finding("warning" if is_few else "note", feature.name, what, round(share, 6), advice)
+        if all(one.lower() in AMONG_NUMBERS for one in words):
+            advice = "say that it means missing: " + " ".join(f"--missing '{one}'" for one in words)
+            yield Finding("warning", feature.name, what, round(share, 6), advice)
+        else:
+            advice = "fine if these are names; else correct the odd ones, or name them as missing (--missing TEXT)"
+            yield Finding("note", feature.name, what, round(share, 6), advice)
     elif missing:
         advice = f"if it means missing, say so: --missing '{missing[0]}'"
         yield Finding("note", feature.name, f"{missing[0]!r} is a value like any other", missing[0], advice)

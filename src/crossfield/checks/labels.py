@@ -46,9 +46,9 @@ def find_one_class(part: Sample) -> Iterator[Finding]:
     what = f"every label is {part.labels[0]:.0f} in the {len(part.labels):,} rows looked at"
     if part.name == "training":
         advice = "there is nothing to learn: is the label written in another way (--positive)?"
-        yield Finding("error", part.name, what, part.labels[0], advice)
+        yield Finding("error", part.name, what, float(part.labels[0]), advice)
     else:
-        yield Finding("warning", part.name, what, part.labels[0], "AUC is undefined there: split in another way")
+        yield Finding("warning", part.name, what, float(part.labels[0]), "AUC is undefined there: split in another way")
 
 
 def find_rates(train: Sample, part: Sample) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import polars as pl
 
 from crossfield.checks.finding import Finding
@@ -68,9 +69,8 @@ def _unknown_ids(train: Sample, part: Sample, role: str, column: str) -> Iterato
         return
     if share:
         what = f"training has met the {role} of only {share:.1%} of the rows"
-        yield Finding(
-            "note", part.name, what, round(share, 4), f"read {role}:seen and {role}:new of the evaluation apart"
-        )
+        advice = f"read {role}:seen and {role}:new of the evaluation apart"
+        yield Finding("note", part.name, what, round(share, 4), advice)
     else:
         what = f"not one {role} of its {len(rows):,} rows was met in training"
         advice = f"if {column} is written in another way there, correct it; if you split by {role}, all is well"
@@ -97,8 +97,9 @@ def _pairs(train: Sample, part: Sample, pair: Sequence[str]) -> Iterator[Finding
         return
     memory = auc(part.labels[is_met.to_numpy()], rows["rate"].filter(is_met))
     if memory > TOO_GOOD or share > MANY_TIMES * _repeated(train.data, pair):
-        what = f"{said}; the label it had there tells the one here with AUC {memory:.3f}"
-        yield Finding("warning", part.name, what, round(share, 4), "keep each pair on one side, or split by time")
+        told = "" if np.isnan(memory) else f"; the label it had there tells the one here with AUC {memory:.3f}"
+        advice = "keep each pair on one side, or split by time"
+        yield Finding("warning", part.name, said + told, round(share, 4), advice)
 
 
 def _repeated(train: Dataset, pair: Sequence[str]) -> float:
