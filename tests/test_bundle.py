@@ -1,10 +1,13 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import crossfield as cf
-from crossfield.bundle import Bundle
+from crossfield.bundle import Bundle, load_training
+from crossfield.calibration import Calibration, Platt
 from crossfield.errors import CorruptError, RunError
 from crossfield.files import write_json, write_manifest
 
@@ -26,6 +29,7 @@ def test_a_damaged_run_is_refused_whichever_file_it_is(ranker: cf.Ranker, tmp_pa
         path.write_bytes(content[:-2])
         with pytest.raises(CorruptError):
             Bundle.load(tmp_path)
+            load_training(tmp_path)  # what only an update reads is sealed by itself
         path.write_bytes(content)
     Bundle.load(tmp_path)
 
@@ -40,6 +44,44 @@ def test_weights_of_another_shape_are_named(ranker: cf.Ranker, tmp_path: Path) -
     write_manifest(tmp_path, "run", names=names, about={})
     with pytest.raises(CorruptError, match="do not fit its recipe"):
         Bundle.load(tmp_path)
+
+
+def test_a_calibration_is_kept_with_the_run_and_runs_without_one_load(ranker: cf.Ranker, tmp_path: Path) -> None:
+    ranker.save(tmp_path)
+    plain = Bundle.load(tmp_path)
+    assert plain.calibration is None
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    curve = Calibration(method="platt", curve=Platt(slope=0.1 + 0.2, intercept=-1 / 3), num_rows=99, files={"a": "b"})
+    replace(plain, calibration=curve).save_calibration(tmp_path)
+    assert Bundle.load(tmp_path).calibration == curve
+    changed = {path.name for path, content in files.items() if path.read_bytes() != content}
+    assert changed == {"manifest.json"}
+    Bundle.load(tmp_path).save(tmp_path / "copy")
+    assert Bundle.load(tmp_path / "copy").calibration == curve
+    plain.save_calibration(tmp_path)
+    assert all(path.read_bytes() == content for path, content in files.items())
+
+
+def test_a_run_from_before_there_was_calibration_loads(ranker: cf.Ranker, tmp_path: Path) -> None:
+    ranker.save(tmp_path)
+    recipe = (tmp_path / "recipe.toml").read_text()
+    (tmp_path / "recipe.toml").write_text(recipe.replace('[calibration]\nmethod = "none"\n', ""))
+    assert (tmp_path / "recipe.toml").read_text() != recipe
+    names = [
+        str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*") if one.is_file() and one.name != "manifest.json"
+    ]
+    write_manifest(tmp_path, "run", names=names, about={"model": "fm"})
+    assert Bundle.load(tmp_path).recipe == ranker.recipe
+
+
+def test_logits_are_corrected_then_calibrated(ranker: cf.Ranker) -> None:
+    recipe = ranker.recipe.with_data(negative_rate=0.25)
+    curve = Calibration(method="platt", curve=Platt(slope=2.0, intercept=1.0), num_rows=99, files={})
+    bundle = replace(ranker.bundle, recipe=recipe, calibration=curve)
+    logits = np.array([0.0, 3.0])
+    np.testing.assert_allclose(bundle.corrected(logits), logits + np.log(0.25))
+    np.testing.assert_allclose(bundle.calibrated(logits), 2 * (logits + np.log(0.25)) + 1)
+    np.testing.assert_array_equal(ranker.bundle.calibrated(logits), logits)
 
 
 def test_what_is_no_run_is_called_so(tmp_path: Path) -> None:

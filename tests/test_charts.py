@@ -11,11 +11,13 @@ from crossfield.charts import (
     Mark,
     Reliability,
     bar_chart,
+    calibration_chart,
     dot_chart,
     line_chart,
     marker,
     number,
     reliability_chart,
+    round_limit,
     spread,
     ticks,
 )
@@ -114,6 +116,28 @@ def test_a_calibrated_model_lies_on_the_diagonal() -> None:
     middle = float(frame.get("x", "")) + float(frame.get("width", "")) / 2
     assert float(dot.get("cx", "")) == pytest.approx(middle, abs=0.2)
     assert float(dot.get("cy", "")) == pytest.approx(float(frame.get("y", "")) + 61, abs=0.2)
+
+
+def test_axes_of_rare_positives_end_at_a_round_share() -> None:
+    assert [round_limit(one) for one in (0.012, 0.43, 0.9, 0.5, 0.0003, 1.0)] == [0.015, 0.5, 1.0, 0.5, 0.0003, 1.0]
+    assert 0 < round_limit(0.0) <= 1e-6
+    svg = reliability_chart([Reliability("fm", 1, (0.01,), (0.01,))], title="t", description="d", limit=0.02)
+    assert sorted(texts(svg, "tick")) == [".01", ".01", ".02", ".02", "0", "0"]
+    frame, dot = elements(svg, "frame")[0], elements(svg, "dot")[0]
+    assert float(dot.get("cx", "")) == pytest.approx(float(frame.get("x", "")) + 61, abs=0.2)
+
+
+def test_a_calibration_chart_shows_intervals_and_rows() -> None:
+    model = Reliability("fm", 1, (0.1, 0.4), (0.2, 0.4), (0.1, 0.3), (0.3, 0.5), (50, 100))
+    svg = calibration_chart(model, title="t", description="d", limit=0.5)
+    frame, whiskers, bars = elements(svg, "frame")[0], elements(svg, "whisker"), elements(svg, "bar")
+    top, size = float(frame.get("y", "")), float(frame.get("height", ""))
+    ends = [float(whiskers[0].get(name, "")) for name in ("y1", "y2")]
+    assert ends == pytest.approx([top + size * (1 - share / 0.5) for share in (0.1, 0.3)], abs=0.1)
+    low, high = (float(one.get("height", "")) for one in bars[:2])
+    assert high == pytest.approx(2 * low, abs=0.2)
+    assert "100" in texts(svg, "tick") and "95 % interval of the share" in texts(svg, "tick")
+    assert {"share of positives", "predicted probability"} <= set(texts(svg, "axis-label"))
 
 
 def test_every_family_has_a_marker_of_its_own() -> None:

@@ -208,6 +208,13 @@ def test_slices_are_reports_of_their_rows() -> None:
     assert report["slices"]["user:seen"]["n"] + report["slices"]["user:new"]["n"] == 400
     assert report["slices"]["user:seen"]["ne_base_rate"] == pytest.approx(rows.labels[mask].mean())
     assert report["slices"]["clicks"]["auc"] is None and report["slices"]["clicks"]["log_loss"] > 0
+    for one in (report, *report["slices"].values()):
+        assert {"calibration", "ece", "reliability"} <= one.keys()
+        assert sum(one["reliability"]["num_rows"]) == one["n"]
+    bins = {name: np.array(values) for name, values in report["slices"]["user:seen"]["reliability"].items()}
+    gap = np.abs(bins["predicted"] - bins["observed"])
+    assert report["slices"]["user:seen"]["ece"] == pytest.approx(np.average(gap, weights=bins["num_rows"]))
+    assert ((bins["low"] <= bins["observed"]) & (bins["observed"] <= bins["high"])).all()
     assert report["slices"]["nobody"]["n"] == 0 and report["slices"]["nobody"]["intervals"]["auc"] == [None, None]
     json.dumps(report, allow_nan=False)
 

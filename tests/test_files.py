@@ -16,6 +16,7 @@ from crossfield.files import (
     read_json,
     read_lines,
     read_manifest,
+    rewrite_about,
     sha256_of,
     write_bytes,
     write_json,
@@ -69,6 +70,17 @@ def test_json_round_trip_and_its_errors(tmp_path: Path) -> None:
 
 def test_manifest_returns_what_it_was_told(tmp_path: Path) -> None:
     assert read_manifest(seal(tmp_path), "store") == {"rows": 2}
+
+
+def test_what_a_folder_says_is_changed_without_sealing_its_files_again(tmp_path: Path) -> None:
+    rewrite_about(seal(tmp_path), "store", {"rows": 3})
+    assert read_manifest(tmp_path, "store") == {"rows": 3}
+    write_bytes(tmp_path / "a.bin", b"Hello")
+    rewrite_about(tmp_path, "store", {"rows": 4})
+    with pytest.raises(CorruptError, match=r"a\.bin was changed"):
+        read_manifest(tmp_path, "store")
+    with pytest.raises(CorruptError, match="is a Crossfield store, not a run"):
+        rewrite_about(tmp_path, "run", {})
 
 
 @pytest.mark.parametrize("name", ["a.bin", "sub/b.bin"])

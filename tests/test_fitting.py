@@ -82,7 +82,11 @@ def test_recipes_are_the_same_but_for_what_may_change() -> None:
     now = recipe_of(train={"epochs": 3, "threads": 1}).plain()
     check_same(recipe_of(train={"epochs": 9}).plain(), now)
     with pytest.raises(ConfigError, match=r"train\.epochs was 9 when this run began and is 3 now"):
-        check_same(recipe_of(train={"epochs": 9}).plain(), now, free={"threads"})
+        check_same(recipe_of(train={"epochs": 9}).plain(), now, free={"train.threads"})
+    check_same(recipe_of(calibration={"method": "platt"}).plain(), now)
+    check_same({name: some for name, some in now.items() if name != "calibration"}, now)  # of an older version
+    with pytest.raises(ConfigError, match=r"calibration\.method was 'platt'"):
+        check_same(recipe_of(calibration={"method": "platt"}).plain(), now, free={"train.threads"})
     with pytest.raises(ConfigError, match=r"train\.lr was 0\.5 .*--overwrite"):
         check_same(recipe_of(train={"lr": 0.5}).plain(), now)
 

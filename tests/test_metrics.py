@@ -6,6 +6,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import ndcg_score, roc_auc_score
@@ -32,6 +33,7 @@ from crossfield.metrics import (
     reciprocal_rank,
     reliability,
     weighted_mean,
+    wilson_interval,
 )
 
 Floats = NDArray[np.float64]
@@ -213,6 +215,26 @@ def test_a_large_tie_goes_where_its_middle_is() -> None:
     # The tie holds the rows from 10% to 100%: its middle is in the second half.
     found = reliability(np.arange(10) % 2, [-1.0, *[0.5] * 9], bins=2)
     np.testing.assert_array_equal(found.num_rows, [1, 9])
+
+
+def test_the_interval_of_a_rate_agrees_with_scipy() -> None:
+    hits, num_rows = np.array([0, 1, 50, 7, 7]), np.array([10, 10, 100, 7, 1000])
+    low, high = wilson_interval(hits / num_rows, num_rows)
+    for place, (k, n) in enumerate(zip(hits.tolist(), num_rows.tolist(), strict=True)):
+        expected = binomtest(k, n).proportion_ci(method="wilson")
+        assert (low[place], high[place]) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_bins_have_intervals_by_as_many_rows_as_weigh_the_same() -> None:
+    labels, logits, _ = draw_rows(7)
+    plain = reliability(labels, logits, bins=5)
+    for name, expected in zip(("low", "high"), wilson_interval(plain.observed, plain.num_rows), strict=True):
+        np.testing.assert_allclose(getattr(plain, name), expected)
+        np.testing.assert_allclose(getattr(reliability(labels, logits, np.full(300, 9.0), bins=5), name), expected)
+    # One row of weight 3 and three of weight 1: (3 + 3)^2 / (9 + 3) = 3 rows.
+    low, high = wilson_interval(0.5, 3)
+    found = reliability([1, 0, 0, 0], np.zeros(4), [3, 1, 1, 1], bins=1)
+    assert (found.low[0], found.high[0]) == pytest.approx((low[0], high[0]))
 
 
 # Ranked lists

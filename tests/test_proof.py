@@ -147,3 +147,9 @@ def test_every_table_gives_whole_recipes(name: str) -> None:
         assert row.recipe(0).data.path == found.spec.data
         assert set(row.spec.expected) <= set(found.spec.metrics)
         assert all(0 < value < 1 for value in row.spec.expected.values())
+
+
+def test_runs_of_an_earlier_revision_do_not_count() -> None:
+    first, again = (table(row=[{"name": "lr", **more}]).row("lr") for more in ({"revision": 1}, {"revision": 2}))
+    assert first.sha256 == table(row=[{"name": "lr"}]).row("lr").sha256
+    assert current(first, [line(first, 0)]) and not current(again, [line(first, 0)])

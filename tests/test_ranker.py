@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,10 @@ import polars as pl
 import pytest
 
 import crossfield as cf
+from crossfield.calibration import Platt
 from crossfield.data.public import RankingTest
 from crossfield.errors import ConfigError, DataError, RunError, SchemaError
+from crossfield.metrics import probability
 
 from .journeys.conftest import click_log
 
@@ -263,3 +266,141 @@ def test_a_finished_run_is_returned_only_for_the_same_settings_and_rows(tmp_path
     log.reverse().write_csv(tmp_path / "log.csv")
     with pytest.raises(ConfigError, match="on other rows"):
         fit()
+
+
+# Calibration
+
+
+def weighted_log(num_rows: int, seed: int) -> pl.DataFrame:
+    """Clicks with row weights of 1 to 4 that are larger where there was none."""
+    weight = pl.col("click").replace_strict({0: 3.0, 1: 1.0}) + pl.int_range(pl.len()) % 2
+    return click_log(num_rows, seed).drop("ts").with_columns(weight=weight)
+
+
+def test_a_fit_calibrates_on_validation_rows_and_everything_shows_it(tmp_path: Path) -> None:
+    train, valid = click_log(1500).drop("ts"), click_log(2000, seed=1).drop("ts")
+    rows = click_log(300, seed=5)
+    roles = {"label": "click", "user": "user_id", "item": "item_id"}
+    plain = cf.Ranker("deepfm", deep=(16,), train=TRAIN, data=roles).fit(train, valid, quiet=True)
+    for method in ("platt", "isotonic"):
+        ranker = cf.Ranker("deepfm", deep=(16,), train=TRAIN, data=roles, calibration={"method": method})
+        ranker.fit(train, valid, quiet=True)
+        curve = ranker.bundle.calibration
+        assert curve is not None and (curve.method, curve.num_rows) == (method, 2000)
+        raw = plain.predict(rows)
+        expected = probability(curve(np.log(raw) - np.log1p(-raw)))
+        np.testing.assert_allclose(ranker.predict(rows), expected, rtol=1e-5)
+        assert np.abs(expected - raw).max() > 0.005
+        np.testing.assert_allclose(np.concatenate(list(ranker.score_frames(rows)))[:, -1].astype(float), expected)
+        report = ranker.evaluate(valid, intervals=False)
+        assert report["auc"] == plain.evaluate(valid, intervals=False)["auc"]
+        assert report["calibration"] == pytest.approx(1, abs=1e-3)
+        top = ranker.recommend(["u3"], 40, filter_seen=False)
+        assert top["item_id"].to_list() == plain.recommend(["u3"], 40, filter_seen=False)["item_id"].to_list()
+        assert top["score"][0] == pytest.approx(
+            probability(curve(np.log(p := plain.recommend(["u3"], 1, filter_seen=False)["score"][0]) - np.log1p(-p)))[0]
+        )
+        ranker.save(tmp_path / method)
+        np.testing.assert_array_equal(cf.Ranker.load(tmp_path / method).predict(rows), ranker.predict(rows))
+
+
+def test_a_trained_ranker_is_calibrated_on_fresh_rows_again_and_again(ranker: cf.Ranker) -> None:
+    mine = cf.Ranker(ranker.recipe)
+    mine._bundle = ranker.bundle
+    shifted = click_log(4000, seed=7).with_columns(click=pl.col("click") * (pl.int_range(pl.len()) % 3 == 0))
+    rows = click_log(3000, seed=8).with_columns(click=pl.col("click") * (pl.int_range(pl.len()) % 3 == 0))
+    assert ranker.evaluate(rows, intervals=False)["calibration"] > 2
+    for method in ("platt", "isotonic", "platt"):
+        assert mine.calibrate(shifted, method=method) is mine  # type: ignore[arg-type]
+        assert mine.evaluate(rows, intervals=False)["calibration"] == pytest.approx(1, abs=0.08)
+    once = mine.bundle.calibration
+    assert mine.calibrate(shifted).bundle.calibration == once, "fitted to the model's logits, not to calibrated ones"
+    assert ranker.bundle.calibration is None
+
+
+def test_row_weights_count_in_a_calibration() -> None:
+    train, valid, fresh = (weighted_log(num_rows, seed) for num_rows, seed in ((1500, 0), (4000, 1), (8000, 2)))
+    data = {"label": "click", "weight": "weight"}
+    for method in ("platt", "isotonic"):
+        ranker = cf.Ranker("fm", train=TRAIN, data=data, calibration={"method": method}).fit(train, valid, quiet=True)
+        assert ranker.evaluate(fresh, intervals=False)["calibration"] == pytest.approx(1, abs=0.05)
+        rate = np.average(fresh["click"], weights=fresh["weight"])
+        assert np.average(ranker.predict(fresh), weights=fresh["weight"]) == pytest.approx(rate, rel=0.05)
+
+
+def rates_by_page(num_rows: int, seed: int) -> pl.DataFrame:
+    """Clicks, one row in six, whose logit depends on the page alone."""
+    random = np.random.default_rng(seed)
+    page = random.integers(0, 30, num_rows)
+    clicks = random.random(num_rows) < probability(-2 + np.sin(page))
+    return pl.DataFrame({"click": clicks.astype(np.int64), "page": [f"p{one}" for one in page]})
+
+
+@pytest.mark.parametrize("method", ["platt", "isotonic"])
+def test_a_model_on_thinned_negatives_is_right_on_fresh_rows(method: str) -> None:
+    train, valid, fresh = (rates_by_page(num_rows, seed) for seed, num_rows in enumerate((30_000, 10_000, 30_000)))
+    data = {"label": "click", "negative_rate": 0.1}
+    ranker = cf.Ranker("logistic_regression", train={**TRAIN, "lr": 0.1}, data=data, calibration={"method": method})
+    ranker.fit(train, valid, quiet=True)
+    assert ranker.about["train_rows"] < 10_000
+    calibrated = ranker.bundle
+    corrected = replace(calibrated, calibration=None)
+    ratios = {}
+    for name, bundle in {
+        "as trained": replace(corrected, recipe=ranker.recipe.with_data(negative_rate=1.0)),
+        "corrected": corrected,
+        "calibrated": calibrated,
+    }.items():
+        ranker._bundle = bundle
+        ratios[name] = ranker.evaluate(fresh, intervals=False)["calibration"]
+    # The noise: sqrt((1 - p) / (n p)) is 1.3 % of the fresh rows and 2.3 % of the validation rows.
+    assert ratios["as trained"] > 2.5
+    assert ratios["corrected"] == pytest.approx(1, abs=0.08)
+    assert ratios["calibrated"] == pytest.approx(1, abs=0.06)
+    if isinstance(curve := calibrated.calibration and calibrated.calibration.curve, Platt):
+        assert curve.slope == pytest.approx(1, abs=0.1), "nothing but the rate was wrong, and that is corrected before"
+
+
+def test_what_cannot_be_calibrated_is_refused_before_training(tmp_path: Path) -> None:
+    log, pairs = click_log(300).drop("ts"), click_log(300).select("user_id", "item_id").unique()
+    platt = {"method": "platt"}
+    with pytest.raises(DataError, match="platt is fitted to at least 10 positive and 10 negative rows, and there are"):
+        cf.Ranker("fm", data={"label": "click"}, calibration=platt).fit(log, log.head(12), out=tmp_path / "a")
+    with pytest.raises(ConfigError, match=r'calibration\.method = "platt" is fitted to validation rows'):
+        cf.Ranker("popularity", data={"label": "click", "user": "user_id", "item": "item_id"}, calibration=platt).fit(
+            log, out=tmp_path / "a"
+        )
+    with pytest.raises(ConfigError, match="without, scores only rank"):
+        cf.Ranker("gmf", data={"user": "user_id", "item": "item_id"}, calibration=platt).fit(pairs, out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    ranker = cf.Ranker("gmf", data={"user": "user_id", "item": "item_id"}, train=TRAIN).fit(pairs, pairs, quiet=True)
+    with pytest.raises(ConfigError, match="only ranks"):
+        ranker.calibrate(log)
+
+
+def test_too_few_fresh_rows_leave_the_calibration_as_it_was(ranker: cf.Ranker) -> None:
+    mine = cf.Ranker(ranker.recipe)
+    mine._bundle = ranker.bundle
+    before = mine.calibrate(click_log(500, seed=4)).bundle.calibration
+    for rows in (click_log(15), click_log(500).with_columns(click=pl.lit(0))):
+        with pytest.raises(DataError, match="platt is fitted to at least 10"):
+            mine.calibrate(rows)
+    with pytest.raises(ConfigError, match="unknown calibration method"):
+        mine.calibrate(click_log(500), method="beta")  # type: ignore[arg-type]
+    assert mine.bundle.calibration == before
+
+
+def test_an_update_is_calibrated_again_where_there_are_rows_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    roles, (first, second, third) = {"label": "click"}, (click_log(1500, seed).drop("ts") for seed in range(3))
+    ranker = cf.Ranker("fm", train=TRAIN, data=roles, calibration={"method": "platt"}).fit(first, second, quiet=True)
+    before = ranker.bundle.calibration
+    ranker.update(second)
+    assert ranker.bundle.calibration == before
+    assert "the calibration stays that of the model before the update" in capsys.readouterr().err
+    ranker.update(second, third, quiet=True)
+    after = ranker.bundle.calibration
+    assert after is not None and before is not None and after.curve != before.curve and after.method == "platt"
+    assert ranker.evaluate(third, intervals=False)["calibration"] == pytest.approx(1, abs=1e-3)
+    with pytest.raises(DataError, match="platt is fitted to at least 10"):
+        ranker.update(second, third.head(12), quiet=True)
+    assert ranker.bundle.calibration == after

@@ -45,6 +45,7 @@ def test_another_model_starts_from_its_own_defaults() -> None:
         ({"lr": 3}, "write section.key, such as train.lr"),
         ({"data.negative_rate": 0}, "data.negative_rate = 0"),
         ({"data.positive": 1, "data.label": None}, "positive needs a label"),
+        ({"calibration.method": "plat"}, 'calibration.method = "plat"'),
         ({"data.sizes": [0.5, 0.1, 0.1]}, "add up to 1"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from crossfield.files import append_line, read_lines
 from crossfield.proof import Table
-from crossfield.proof_page import paired_section, proof_page
+from crossfield.proof_page import proof_page
 from crossfield.reproduce import Trial, missing, reproduce
 
 
@@ -107,24 +107,6 @@ def test_every_row_has_one_run_before_any_has_two(clicks: Path) -> None:
     done = {"table": "clicks", "row": "c", "row_sha256": found.row("c").sha256, "seed": 0, "status": "ok"}
     left = [(row.name, seed) for row, seed in missing(found, found.rows, [done], seeds=3)]
     assert left[:2] == [("a", 0), ("b", 0)] and ("c", 0) not in left and ("b", 2) in left
-
-
-def test_differences_to_another_table_are_paired_by_seed(monkeypatch: pytest.MonkeyPatch, clicks: Path) -> None:
-    exact = table(clicks)
-    monkeypatch.setattr(Table, "read", lambda name: exact)
-    fast = table(clicks, compare="clicks", change={"train": {"lr": 0.5}})
-    assert fast.row("fm").recipe(0).train.lr == 0.5 and fast.row("fm").recipe(0).train.epochs == 2
-
-    def line(found: Table, seed: int, auc: float, seconds: float) -> dict[str, Any]:
-        metrics = {"auc": auc, "log_loss": 0.1}
-        row = found.row("fm")
-        head = {"table": row.table, "row": "fm", "row_sha256": row.sha256, "seed": seed, "status": "ok"}
-        return {**head, "metrics": metrics, "seconds": seconds, "parameters": 3}
-
-    theirs = [line(exact, seed, 0.8 + 0.01 * seed, 10.0) for seed in range(3)]
-    ours = [line(fast, seed, 0.81 + 0.01 * seed, 5.0) for seed in range(3)]
-    text = "\n".join(paired_section(fast, [fast.row("fm")], {"fm": ours}, theirs))
-    assert "| fm | 3 | +0.01000 [+0.01000, +0.01000] | +0.00000 [+0.00000, +0.00000] | 0.50 |" in text
 
 
 def test_an_unfinished_line_is_no_obstacle(clicks: Path, tmp_path: Path) -> None:

@@ -43,32 +43,9 @@ def test_committed_recipes_are_found_by_name_and_all_resolve() -> None:
         assert verbs.resolve_recipe(name, None, {}).data.path == name.parts[0]
 
 
-def test_no_model_and_no_rows_are_named() -> None:
+def test_no_model_is_named() -> None:
     with pytest.raises(ConfigError, match="name a model with --model"):
         verbs.resolve_recipe(None, None, {})
-    with pytest.raises(ConfigError, match="name the rows to train on"):
-        verbs.part(verbs.resolve_recipe(None, "fm", {}))
-
-
-@pytest.mark.parametrize(
-    ("settings", "split", "sizes"),
-    [
-        ({}, "time", (800, 100, 100)),
-        ({"data.split": "random", "data.sizes": [0.5, 0.3, 0.2]}, "random", (500, 300, 200)),
-    ],
-)
-def test_rows_are_parted_as_told(clicks: Path, settings: dict[str, object], split: str, sizes: tuple[int, ...]) -> None:
-    parts = verbs.part(verbs.resolve_recipe(None, "fm", {"data.path": str(clicks), **ROLES, **settings}))
-    assert parts.split == split
-    found = tuple(one.num_rows for one in (parts.train, parts.valid, parts.test))  # type: ignore[union-attr]
-    assert sum(found) == 1000
-    assert found == pytest.approx(sizes, abs=40)
-
-
-def test_a_validation_file_is_used_as_given(clicks: Path) -> None:
-    parts = verbs.part(verbs.resolve_recipe(None, "fm", {"data.path": str(clicks), "data.valid": str(clicks), **ROLES}))
-    assert parts.split == "given" and parts.test is None
-    assert parts.valid is not None and parts.valid.num_rows == parts.train.num_rows == 1000
 
 
 def test_every_key_is_described() -> None:

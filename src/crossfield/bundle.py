@@ -8,11 +8,23 @@ from typing import Any, Self
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from crossfield.calibration import Calibration
 from crossfield.checkpoint import read_state, write_state
 from crossfield.data.encode import Encoder
 from crossfield.data.entities import Entities
 from crossfield.errors import CorruptError, RunError
-from crossfield.files import MANIFEST, atomic_path, read_json, read_manifest, write_bytes, write_json, write_manifest
+from crossfield.files import (
+    MANIFEST,
+    atomic_path,
+    read_manifest,
+    read_object,
+    rewrite_about,
+    write_bytes,
+    write_json,
+    write_manifest,
+)
+from crossfield.losses import undo_downsampling
+from crossfield.metrics import Vector
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Model
 from crossfield.recipe import Recipe
@@ -34,6 +46,16 @@ class Bundle:
     """Metrics, training history, versions, checksums of the data: JSON values."""
     training: dict[str, Any] | None = None
     """What an update goes on from (``Trainer.training``); not read by ``load``, which needs it for nothing."""
+    calibration: Calibration | None = None
+
+    def corrected(self, logits: Vector) -> Vector:
+        """Logits [n] for all rows, of the model's, which may have been trained with a share of the negatives."""
+        return undo_downsampling(logits, self.recipe.data.negative_rate)
+
+    def calibrated(self, logits: Vector) -> Vector:
+        """The logits [n] that predictions are made of: the model's, corrected, then calibrated."""
+        corrected = self.corrected(logits)
+        return corrected if self.calibration is None else self.calibration(corrected)
 
     def save(self, folder: Path) -> None:
         """Write and seal the run; the manifest goes last, so a run cut short in between is not taken for whole."""
@@ -52,7 +74,17 @@ class Bundle:
         if self.training is not None:
             (folder / TRAINING).mkdir()
             write_state(folder / TRAINING, self.training, kind=TRAINING)
-        write_manifest(folder, KIND, names=names, about={"model": self.recipe.name})
+        write_manifest(folder, KIND, names=names, about=self._identity)
+
+    def save_calibration(self, folder: Path) -> None:
+        """Replace the calibration of this very run in its folder: all at once, nothing else is written."""
+        rewrite_about(folder, KIND, self._identity)
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        """What the manifest says of the run, its calibration too: so that it is replaced in one step."""
+        curve = {} if self.calibration is None else {"calibration": self.calibration.model_dump(mode="json")}
+        return {"model": self.recipe.name, **curve}
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -61,7 +93,7 @@ class Bundle:
         Raises RunError where there is no finished run, CorruptError where a file was changed or does not fit.
         """
         check_finished(folder)
-        read_manifest(folder, KIND)
+        said = read_manifest(folder, KIND)
         recipe = Recipe.read(folder / "recipe.toml")
         encoder = Encoder.load(folder / "encoder")
         model = CATALOGUE[recipe.name](encoder.model_schema, recipe.model)
@@ -71,7 +103,8 @@ class Bundle:
             first = str(error).splitlines()[0]
             raise CorruptError(f"the weights in {folder} do not fit its recipe and encoder: {first}") from None
         entities = Entities.load(folder / "entities", encoder) if (folder / "entities").is_dir() else None
-        return cls(recipe, encoder, model.eval(), entities, read_about(folder))
+        calibration = Calibration.of(said["calibration"]) if "calibration" in said else None
+        return cls(recipe, encoder, model.eval(), entities, read_about(folder), calibration=calibration)
 
 
 def load_training(folder: Path) -> dict[str, Any] | None:
@@ -92,5 +125,5 @@ def check_finished(folder: Path) -> None:
 
 def read_about(folder: Path) -> dict[str, Any]:
     """What a run says about itself: metrics, history, versions, data."""
-    about: dict[str, Any] = read_json(folder / "run.json")
+    about: dict[str, Any] = read_object(folder / "run.json")
     return about

@@ -65,12 +65,18 @@ class BarRow:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Mean predicted probability and share of positives of a model's rows, in bins of rising prediction."""
+    """Mean predicted probability and share of positives of a model's rows, in bins of rising prediction.
+
+    low, high: ends of the share's interval; num_rows: rows of each bin. Drawn where they are there.
+    """
 
     label: str
     family: int
     predicted: tuple[float, ...]
     observed: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    num_rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,25 +168,83 @@ def bar_chart(rows: Sequence[BarRow], panels: Sequence[str], *, title: str, desc
     return _svg(parts, bottom + 12, title, description)
 
 
-def reliability_chart(models: Sequence[Reliability], *, title: str, description: str) -> str:
-    """One small square per model: predicted probability to the right, share of positives up, truth on the diagonal."""
+def reliability_chart(models: Sequence[Reliability], *, title: str, description: str, limit: float = 1.0) -> str:
+    """One small square per model: predicted probability to the right, share of positives up, truth on the diagonal.
+
+    limit: where both axes end.
+    """
     columns = 5
     cell, size = (WIDTH - 16) / columns, 122.0
     pitch = size + 52
     parts = []
     for number_, model in enumerate(models):
         left, top = 36 + (number_ % columns) * cell, 26 + (number_ // columns) * pitch
-        x, y = _Scale(0, 1, left, left + size), _Scale(0, 1, top + size, top)
-        parts.append(_rect(left, top, size, size, "frame"))
-        for tick in (0.0, 0.5, 1.0):
-            parts.append(_text(x(tick), top + size + 14, number(tick, 1), "tick middle"))
-            parts.append(_text(left - 5, y(tick) + 4, number(tick, 1), "tick end"))
-        parts.append(_line(x(0), y(0), x(1), y(1), "limit"))
-        points = [(x(a), y(b)) for a, b in zip(model.predicted, model.observed, strict=True)]
-        parts.append(_path(points, f"curve f{model.family}"))
-        parts += [_circle(*point, 2.6, f"dot f{model.family}") for point in points]
+        x, y = _Scale(0, limit, left, left + size), _Scale(0, limit, top + size, top)
+        for tick in (0.0, limit / 2, limit):
+            parts.append(_text(x(tick), top + size + 14, _short(tick), "tick middle"))
+            parts.append(_text(left - 5, y(tick) + 4, _short(tick), "tick end"))
+        parts.append(_calibration(model, x, y, radius=2.6))
         parts.append(_text(left, top - 7, model.label, "name"))
     return _svg(parts, 26 + math.ceil(len(models) / columns) * pitch, title, description)
+
+
+def calibration_chart(model: Reliability, *, title: str, description: str, limit: float = 1.0) -> str:
+    """One large square as those of ``reliability_chart``, the rows of each bin below it, and what is what beside it."""
+    left, top, size, strip = 76.0, 30.0, 430.0, 56.0
+    x, y = _Scale(0, limit, left, left + size), _Scale(0, limit, top + size, top)
+    ground = top + size + 12 + strip
+    bars = _Scale(0, max(model.num_rows), ground, ground - strip)
+    parts = []
+    for tick in ticks(0, limit, 6):
+        parts.append(_line(x(tick), top, x(tick), ground, "grid"))
+        parts.append(_line(left, y(tick), left + size, y(tick), "grid"))
+        parts.append(_text(x(tick), ground + 17, _short(tick), "tick middle"))
+        parts.append(_text(left - 8, y(tick) + 4, _short(tick), "tick end"))
+    parts.append(_calibration(model, x, y, radius=4.0))
+    for at, num_rows in zip(model.predicted, model.num_rows, strict=True):
+        parts.append(_rect(x(at) - 3, bars(num_rows), 6, ground - bars(num_rows), f"bar f{model.family}"))
+    parts.append(_line(left, ground, left + size, ground, "axis"))
+    parts.append(_text(left - 8, bars(max(model.num_rows)) + 8, f"{max(model.num_rows):,}", "tick end"))
+    parts.append(_text(left + size / 2, ground + 38, "predicted probability", "axis-label middle"))
+    parts.append(_text(left - 44, top - 14, "share of positives", "axis-label"))
+    parts.append(_calibration_key(left + size + 44, top + 14, model.family))
+    return _svg(parts, ground + 48, title, description)
+
+
+def _calibration(model: Reliability, x: _Scale, y: _Scale, *, radius: float) -> str:
+    """Frame, diagonal, and the bins with their intervals."""
+    points = [(x(a), y(b)) for a, b in zip(model.predicted, model.observed, strict=True)]
+    spans = zip(model.predicted, model.low, model.high, strict=False)  # none where there are no intervals
+    parts = [_rect(x.start, y.end, x.end - x.start, y.start - y.end, "frame")]
+    parts.append(_line(x.start, y.start, x.end, y.end, "limit"))
+    parts += [_line(x(at), y(low), x(at), y(high), f"whisker f{model.family}") for at, low, high in spans]
+    parts.append(_path(points, f"curve f{model.family}"))
+    parts += [_circle(*point, radius, f"dot f{model.family}") for point in points]
+    return "".join(parts)
+
+
+def _calibration_key(left: float, top: float, family: int) -> str:
+    middle = left + 12
+    signs = {
+        "as many positives as predicted": _line(left, top - 4, left + 24, top - 4, "limit"),
+        "a bin: mean prediction, share of positives": _circle(middle, top + 20, 4.0, f"dot f{family}"),
+        "95 % interval of the share": _line(middle, top + 36, middle, top + 52, f"whisker f{family}"),
+        "rows of the bin": _rect(middle - 3, top + 60, 6, 16, f"bar f{family}"),
+    }
+    words = [_text(left + 34, top + 24 * line, name, "tick") for line, name in enumerate(signs)]
+    return "".join([*signs.values(), *words])
+
+
+def round_limit(value: float) -> float:
+    """The least round number that is not below a share: .012 -> .015, .43 -> .5; at most 1."""
+    power = 10.0 ** math.floor(math.log10(max(value, 1e-6)))
+    steps = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
+    return min(1.0, next(round(step * power, 9) for step in steps if step * power >= value * (1 - 1e-9)))
+
+
+def _short(value: float) -> str:
+    """A tick without a leading zero or trailing ones: 0, .05, .5, 1."""
+    return f"{value:.3g}".removeprefix("0") or "0"
 
 
 def marker(family: int) -> str:

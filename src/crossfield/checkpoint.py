@@ -197,20 +197,27 @@ def _join(path: str, key: object) -> str:
 
 
 def unflatten(tensors: Mapping[str, Tensor], scalars: Any) -> Any:
-    """The nested state that ``flatten`` split."""
+    """The nested state that ``flatten`` split; raises CorruptError where it is not that."""
+    try:
+        return _unflatten(tensors, scalars)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptError(f"the plain values of a state do not fit its tensors: {error}") from None
+
+
+def _unflatten(tensors: Mapping[str, Tensor], scalars: Any) -> Any:
     if isinstance(scalars, list):
-        return [unflatten(tensors, item) for item in scalars]
+        return [_unflatten(tensors, item) for item in scalars]
     if not isinstance(scalars, Mapping):
         return scalars
     if "$tensor" in scalars:
         return tensors[scalars["$tensor"]]
     if "$tuple" in scalars:
-        return tuple(unflatten(tensors, scalars["$tuple"]))
+        return tuple(_unflatten(tensors, scalars["$tuple"]))
     if "$items" in scalars:
-        return {key: unflatten(tensors, item) for key, item in scalars["$items"]}
+        return {key: _unflatten(tensors, item) for key, item in scalars["$items"]}
     if "$float" in scalars:
         return float(scalars["$float"])
-    return {key: unflatten(tensors, item) for key, item in scalars.items()}
+    return {key: _unflatten(tensors, item) for key, item in scalars.items()}
 
 
 def rng_state(device: torch.device) -> dict[str, Tensor]:

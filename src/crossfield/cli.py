@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -249,12 +249,30 @@ def evaluate(
     intervals: Annotated[
         bool, typer.Option(help="95 % intervals by bootstrap, over users where there are users.")
     ] = True,
+    report: Annotated[Path | None, typer.Option(help="Page to draw the calibration on: an .html file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a run on rows with labels (or, for implicit data, on held-out pairs)."""
     from crossfield import verbs
 
-    _print(verbs.evaluate(run, data, device=device, intervals=intervals), as_json)
+    _print(verbs.evaluate(run, data, device=device, intervals=intervals, out=report), as_json)
+
+
+@app.command()
+def calibrate(
+    run: RunArgument,
+    data: RowsArgument,
+    method: Annotated[
+        Literal["platt", "isotonic"],
+        typer.Option(help="Two numbers for all scores, or a curve (thousands of rows)."),
+    ] = "platt",
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a run's probabilities to rows with labels that training has not seen; weights and ranking stay."""
+    from crossfield import verbs
+
+    _print(verbs.calibrate(run, data, method=method, device=device), as_json)
 
 
 @app.command()

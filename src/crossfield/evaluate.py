@@ -71,8 +71,9 @@ def click_report(
     """Click metrics of labelled predictions, and of every slice of them, ready for JSON (undefined is None).
 
     ``gauc`` is there where rows have users. NE divides by the entropy of ``ne_base_rate``, the positives' rate of the
-    very rows it is about; ``train_rate`` stands beside it for comparison. ``intervals`` holds 95% bootstrap
-    intervals, over users where there are users; ECE has none, since drawing rows again raises it.
+    very rows it is about; ``train_rate`` stands beside it for comparison. ``calibration`` is predicted over observed
+    positives; ``ece`` is the mean gap of the bins under ``reliability``. ``intervals`` holds 95% bootstrap intervals,
+    over users where there are users; ECE has none, since drawing rows again raises it.
 
     Raises DataError where the predictions have no labels.
     """
@@ -103,7 +104,10 @@ def _click_metrics(predictions: Predictions, intervals: bool) -> dict[str, Any]:
     report: dict[str, Any] = {"n": len(labels), "positives": int((labels > 0).sum()), "rate": rate}
     report.update({name: _plain(statistic(full)) for name, statistic in statistics.items()})
     report["ne_base_rate"] = rate
-    report["ece"] = _plain(metrics.expected_calibration_error(labels, predictions.logits, full))
+    bins = metrics.reliability(labels, predictions.logits, full)
+    report["ece"] = _plain(bins.error)
+    rates = {name: [_plain(one) for one in getattr(bins, name)] for name in ("predicted", "observed", "low", "high")}
+    report["reliability"] = {"num_rows": bins.num_rows.tolist(), **rates}
     if intervals:
         groups = np.zeros(len(labels), np.int64) if predictions.groups is None else predictions.groups
         report["intervals"] = _intervals(statistics, _owners(groups, groups == 0), weights)

@@ -52,6 +52,14 @@ def read_json(path: Path) -> Any:
         raise CorruptError(f"{path} is not JSON: {error}") from None
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object; raises CorruptError where it is missing, cut, or holds something else."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise CorruptError(f"{path} holds no JSON object")
+    return content
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside a folder durable."""
     handle = os.open(folder, os.O_RDONLY)
@@ -100,15 +108,7 @@ def read_manifest(folder: Path, kind: str, *, checksums: bool = True) -> dict[st
 
     Raises CorruptError naming the file that is missing, truncated or changed, or what the folder is instead.
     """
-    if not (folder / MANIFEST).is_file():
-        raise CorruptError(f"{folder} is not a Crossfield {kind}: it has no {MANIFEST}")
-    content = read_json(folder / MANIFEST)
-    if not isinstance(content, dict) or content.pop("sha256", None) != _digest(content):
-        raise CorruptError(f"{folder / MANIFEST} was changed or cut after it was written")
-    if content.get("kind") != kind:
-        raise CorruptError(f"{folder} is a Crossfield {content.get('kind')}, not a {kind}")
-    if content.get("format_version", 0) > FORMAT_VERSION:
-        raise CorruptError(f"{folder} was written by a newer Crossfield (format {content['format_version']}); upgrade")
+    content = _sealed(folder, kind)
     for name, expected in content["files"].items():
         path = confined(folder, name)
         if not path.is_file():
@@ -119,6 +119,26 @@ def read_manifest(folder: Path, kind: str, *, checksums: bool = True) -> dict[st
             raise CorruptError(f"{path} was changed after it was written (its checksum differs)")
     about: dict[str, Any] = content["about"]
     return about
+
+
+def rewrite_about(folder: Path, kind: str, about: Mapping[str, Any]) -> None:
+    """Change what a sealed folder says about itself, all at once; its files stay sealed as they were."""
+    content = {**_sealed(folder, kind), "about": dict(about)}
+    write_json(folder / MANIFEST, {**content, "sha256": _digest(content)})
+
+
+def _sealed(folder: Path, kind: str) -> dict[str, Any]:
+    """What a manifest says, its own checksum taken off; raises CorruptError where it does not hold."""
+    if not (folder / MANIFEST).is_file():
+        raise CorruptError(f"{folder} is not a Crossfield {kind}: it has no {MANIFEST}")
+    content = read_json(folder / MANIFEST)
+    if not isinstance(content, dict) or content.pop("sha256", None) != _digest(content):
+        raise CorruptError(f"{folder / MANIFEST} was changed or cut after it was written")
+    if content.get("kind") != kind:
+        raise CorruptError(f"{folder} is a Crossfield {content.get('kind')}, not a {kind}")
+    if content.get("format_version", 0) > FORMAT_VERSION:
+        raise CorruptError(f"{folder} was written by a newer Crossfield (format {content['format_version']}); upgrade")
+    return content
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""From a data set and a recipe to a bundle: encode, train or solve, and write down what happened."""
+"""From a data set and a recipe to a bundle: encode, train or solve, calibrate, and write down what happened."""
 
 import hashlib
 import json
@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from crossfield import metrics
 from crossfield.bundle import Bundle
+from crossfield.calibration import Calibration, Method, check_rows
 from crossfield.checks.finding import Finding
 from crossfield.data.cache import code_digest, filling, kept_rows, mark_used
 from crossfield.data.dataset import Dataset
@@ -48,6 +49,8 @@ NEGATIVES_PER_POSITIVE = 4
 MONITOR_NEGATIVES = 99
 """A held-out item is ranked among so many while training implicit data; the NCF paper's number."""
 EVALUATION_ROWS = 8192
+FREE = frozenset({*(f"train.{key}" for key in FREE_ON_RESUME), "calibration.method"})
+"""Recipe keys that may change where a run is gone on with: they do not touch the steps already made."""
 _CLICK_METRICS = {"auc": metrics.auc, "log_loss": metrics.log_loss}
 
 
@@ -96,12 +99,16 @@ def fit_bundle(
         say("these rows are encoded already, by an earlier run on the same files; CROSSFIELD_CACHE=off forgets that")
     for note in (*_notes(prepared), *(f"{one.severity}: {one}" for one in prepared.findings)):
         say(note)
+    _check_calibration(recipe.calibration.method, prepared.valid)
     torch.manual_seed(recipe.train.seed)
     model = CATALOGUE[recipe.name](prepared.encoder.model_schema, recipe.model).to(device)
     _start(model, recipe, prepared.encoder)
     history, training = _learn(recipe, model, prepared, watch=watch, work=work, resume=resume, listener=listener)
     about = {**_about(recipe, model, prepared, train), **history, "seconds": time.time() - started}
-    return Bundle(recipe, prepared.encoder, model.cpu().eval(), prepared.entities, about, training)
+    bundle = Bundle(recipe, prepared.encoder, model, prepared.entities, about, training)
+    bundle = _calibrated(bundle, recipe.calibration.method, prepared.valid, valid)
+    model.cpu().eval()
+    return bundle
 
 
 def update_bundle(
@@ -130,6 +137,11 @@ def update_bundle(
     store = _write(_thinned(encoder.stream(train, labelled=True), recipe), encoder, work / "train")
     held_out = None if valid is None else _write(encoder.stream(valid, labelled=True), encoder, work / "valid")
     entities = bundle.entities and bundle.entities.grown(store, encoder, growths)
+    method = "none" if bundle.calibration is None else bundle.calibration.method
+    if held_out is not None:
+        _check_calibration(method, held_out)
+    elif bundle.calibration is not None:
+        say("the calibration stays that of the model before the update; fit it to fresh rows: crossfield calibrate")
     prepared = Prepared(encoder, store, held_out, entities, train.num_rows - store.num_rows)
     start = None if training is None else _start_state(training, model, recipe, growths)
     if training is None:
@@ -140,7 +152,10 @@ def update_bundle(
     about = {**bundle.about, **_about(recipe, model, prepared, train), **_describe(result)}
     about |= {"updates": number, "update": update, "seconds": time.time() - started}
     kept = trainer.training if recipe.train.keep_state else None
-    return Bundle(bundle.recipe, encoder, model.cpu().eval(), entities, about, kept)
+    updated = Bundle(bundle.recipe, encoder, model, entities, about, kept, bundle.calibration)
+    updated = _calibrated(updated, method, held_out, valid)
+    model.cpu().eval()
+    return updated
 
 
 def _start_state(
@@ -159,6 +174,24 @@ def _grown_fields(encoder: Encoder, growths: Mapping[str, Growth]) -> dict[str, 
     }
 
 
+def _check_calibration(method: Method | Literal["none"], valid: Store | None) -> None:
+    """Raise ConfigError or DataError where there will be nothing to calibrate with, before hours go into training."""
+    if method == "none":
+        return
+    if valid is None:
+        raise ConfigError(f'calibration.method = "{method}" is fitted to validation rows; give some, or "none"')
+    check_rows(method, np.asarray(valid.labels), valid.weights)
+
+
+def _calibrated(bundle: Bundle, method: Method | Literal["none"], valid: Store | None, rows: Dataset | None) -> Bundle:
+    """The bundle with a curve fitted to its validation rows: none of these was left out, whatever was in training."""
+    if method == "none" or valid is None or rows is None:
+        return bundle
+    found = predict(bundle.model, Reader(valid, batch_size=EVALUATION_ROWS, shuffle=False).epoch())
+    labels, logits, files = np.asarray(found.labels), bundle.corrected(found.logits), data_sha256(rows)
+    return replace(bundle, calibration=Calibration.fit(method, labels, logits, found.weights, files=files))
+
+
 def check_trainable(recipe: Recipe, train: Dataset) -> None:
     """Raise SchemaError where rows have neither a label nor a user and an item, or the model needs these."""
     implicit = train.schema.label is None
@@ -166,6 +199,8 @@ def check_trainable(recipe: Recipe, train: Dataset) -> None:
         raise SchemaError("no label: name the label column, or for rows that are all positives the user and the item")
     if recipe.data.negative_rate < 1 and implicit:
         raise ConfigError("data.negative_rate leaves out negative rows, but without a label every row is a positive")
+    if recipe.calibration.method != "none" and implicit:
+        raise ConfigError(f'calibration.method = "{recipe.calibration.method}" wants labels: without, scores only rank')
     if recipe.train.objective == "bpr" and not implicit:
         raise ConfigError('train.objective = "bpr" compares chosen items with drawn ones: leave the label out')
 
@@ -179,11 +214,11 @@ def _claim(recipe: Recipe, work: Path, resume: bool) -> None:
     write_json(path, recipe.plain())
 
 
-def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, free: Collection[str] = FREE_ON_RESUME) -> None:
-    """Raise ConfigError naming a setting in which two recipes (plain values) differ, ``free`` ones of train apart."""
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, free: Collection[str] = FREE) -> None:
+    """Raise ConfigError naming a setting in which two recipes (plain values) differ, ``free`` ones apart."""
     before, now = _flat(before), _flat(now)
     # Another model has other settings; its name says so best.
-    for key in sorted({*before, *now} - {f"train.{key}" for key in free}, key=lambda key: (key != "model.name", key)):
+    for key in sorted({*before, *now} - set(free), key=lambda key: (key != "model.name", key)):
         if before.get(key) != now.get(key):
             said = f"{key} was {before.get(key)!r} when this run began and is {now.get(key)!r} now"
             raise ConfigError(f"{said}; use the same to go on, or --overwrite to begin anew")

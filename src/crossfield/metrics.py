@@ -194,13 +194,21 @@ def calibration_ratio(labels: ArrayLike, logits: ArrayLike, weights: ArrayLike |
 class Reliability:
     """Bins of rows by predicted probability, lowest first; a bin without weight is left out.
 
-    num_rows [bins] int64, weight [bins], predicted [bins] mean probability, observed [bins] rate of positives.
+    num_rows [bins] int64, weight [bins], predicted [bins] mean probability, observed [bins] rate of positives, low and
+    high [bins] the ends of its 95% interval (``wilson_interval``; of rows with weights, as many as weigh the same).
     """
 
     num_rows: Ids
     weight: Vector
     predicted: Vector
     observed: Vector
+    low: Vector
+    high: Vector
+
+    @property
+    def error(self) -> float:
+        """Mean distance between predicted and observed rate, bins weighted by their rows."""
+        return weighted_mean(np.abs(self.predicted - self.observed), self.weight)
 
 
 def reliability(
@@ -218,12 +226,14 @@ def reliability(
         bin_ids = _equal_mass_bins(_vector(logits), weight, bins)
     else:
         bin_ids = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], predicted)
-    mass, hits, sums = (
-        _vector(np.bincount(bin_ids, one, minlength=bins)) for one in (weight, weight * labels, weight * predicted)
+    num_rows = np.bincount(bin_ids, minlength=bins)
+    kept = np.bincount(bin_ids, weight, minlength=bins) > 0
+    mass, hits, sums, squares = (
+        _vector(np.bincount(bin_ids, one, minlength=bins)[kept])
+        for one in (weight, weight * labels, weight * predicted, weight**2)
     )
-    kept = mass > 0
-    num_rows = np.bincount(bin_ids, minlength=bins)[kept]
-    return Reliability(num_rows, mass[kept], sums[kept] / mass[kept], hits[kept] / mass[kept])
+    low, high = wilson_interval(hits / mass, mass**2 / squares)
+    return Reliability(num_rows[kept], mass, sums / mass, hits / mass, low, high)
 
 
 def _equal_mass_bins(scores: Vector, weight: Vector, bins: int) -> Ids:
@@ -250,8 +260,7 @@ def expected_calibration_error(
 
     Noise alone makes it positive, the more so the fewer rows a bin has.
     """
-    found = reliability(labels, logits, weights, bins=bins, binning=binning)
-    return weighted_mean(np.abs(found.predicted - found.observed), found.weight)
+    return reliability(labels, logits, weights, bins=bins, binning=binning).error
 
 
 # Ranked lists: hit rate, recall, NDCG, MRR
@@ -370,6 +379,14 @@ def _expected_reciprocal(better: int, size: int, num_targets: int) -> float:
 
 
 # Intervals
+
+
+def wilson_interval(rates: ArrayLike, num_rows: ArrayLike) -> tuple[Vector, Vector]:
+    """95% intervals of rates [n] of independent rows, so many each [n]: Wilson's, good at 0 and 1 too."""
+    rates, n, z = _vector(rates), _vector(num_rows), 1.959964
+    middle = (rates + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(rates * (1 - rates) / n + (z / (2 * n)) ** 2)
+    return np.clip(middle - half, 0.0, rates), np.clip(middle + half, rates, 1.0)  # it holds its rate, rounded or not
 
 
 def bootstrap(

@@ -58,6 +58,8 @@ class RowSpec(Config):
     """Rows whose runs of the same seed it starts from."""
     seeds: int | None = Field(None, ge=1)
     """Runs, if other than the table's."""
+    revision: int = Field(1, ge=1)
+    """Raised when a mistake in the code was found: runs of an earlier revision stay in the results and do not count."""
     note: str | None = None
     """What else to know."""
 
@@ -107,6 +109,8 @@ class Row:
     def sha256(self) -> str:
         """Checksum (hex) of what the row says of its run: a new default changes nothing, another value does."""
         said = {**self.values, "start_from": list(self.spec.start_from)}
+        if self.spec.revision > 1:
+            said["revision"] = self.spec.revision
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -179,7 +183,7 @@ def _merged(spec: TableSpec, row: RowSpec) -> dict[str, Any]:
     }
     merged["train"].pop("seed", None)
     merged["data"].setdefault("path", spec.data)
-    return {section: values for section, values in merged.items() if values}
+    return {section: values for section, values in {**base, **merged}.items() if values}
 
 
 def _base_of(spec: TableSpec, row: RowSpec) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from crossfield.acceleration import check_device
 from crossfield.bundle import Bundle, load_training
+from crossfield.calibration import Calibration, Method
 from crossfield.checkpoint import has_checkpoint
 from crossfield.console import TrainingProgress, say, silence
 from crossfield.data.dataset import Dataset
@@ -32,19 +33,26 @@ from crossfield.evaluate import Predictions, click_report, id_slices, rank_candi
 from crossfield.evaluate import predict as predict_batches
 from crossfield.evaluate import recommend as recommend_ids
 from crossfield.files import MANIFEST, RunLock, make_folder
-from crossfield.fitting import EVALUATION_ROWS, Prepared, Watch, check_same, data_sha256, fit_bundle, update_bundle
-from crossfield.losses import undo_downsampling
+from crossfield.fitting import (
+    EVALUATION_ROWS,
+    FREE,
+    Prepared,
+    Watch,
+    check_same,
+    data_sha256,
+    fit_bundle,
+    update_bundle,
+)
 from crossfield.metrics import probability
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Model, Solved
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
-from crossfield.train import FREE_ON_RESUME
 
 SCORE = "score"
 """Name of the column a prediction adds."""
-_FREE_WHEN_FINISHED = FREE_ON_RESUME - {"epochs", "patience"}
-"""Settings that a finished run may be asked for again with: they don't say how long to train."""
+_FREE_WHEN_FINISHED = FREE - {"train.epochs", "train.patience", "calibration.method"}
+"""Recipe keys that a finished run may be asked for again with: they don't decide what it became."""
 
 
 def load(data: Tabular, *, quiet: bool = False, **options: Any) -> Dataset:
@@ -65,8 +73,9 @@ def load(data: Tabular, *, quiet: bool = False, **options: Any) -> Dataset:
 class Ranker:
     """A model with everything around it: schema, encoder, training, evaluation, files.
 
-    ``Ranker("dcn", embedding_dim=16)`` takes the model's own settings; ``train``, ``encoder`` and ``data`` take those
-    of the recipe's sections. ``Ranker(recipe)`` takes a whole recipe. Raises ConfigError on an unknown name or value.
+    ``Ranker("dcn", embedding_dim=16)`` takes the model's own settings; ``train``, ``encoder``, ``data`` and
+    ``calibration`` take those of the recipe's sections. ``Ranker(recipe)`` takes a whole recipe. Raises ConfigError on
+    an unknown name or value.
     """
 
     def __init__(
@@ -76,10 +85,12 @@ class Ranker:
         train: Mapping[str, Any] | None = None,
         encoder: Mapping[str, Any] | None = None,
         data: Mapping[str, Any] | None = None,
+        calibration: Mapping[str, Any] | None = None,
         device: str = "cpu",
         **settings: Any,
     ) -> None:
-        sections = {"train": train or {}, "encoder": encoder or {}, "data": data or {}, "model": settings}
+        given = {"train": train, "encoder": encoder, "data": data, "calibration": calibration, "model": settings}
+        sections = {section: some or {} for section, some in given.items()}
         if isinstance(model, Recipe):
             flat = {f"{section}.{key}": value for section, some in sections.items() for key, value in some.items()}
             self.recipe = model.override(flat)
@@ -170,8 +181,9 @@ class Ranker:
 
         A new id is admitted from ``encoder.min_count`` of its rows on; over ``encoder.max_size`` ids leave their field,
         those used longest ago or, with evict = "count", the rarest. Until training begins no score changes. All
-        ``epochs`` are trained unless there are ``valid`` rows to choose the best by. ``about["update"]`` says what
-        became of the ids of each field. ``out`` is a folder for the new run; the old one stays as it is.
+        ``epochs`` are trained unless there are ``valid`` rows to choose the best by, and to fit a calibration to anew;
+        without them it stays as it was. ``about["update"]`` says what became of the ids of each field. ``out`` is a
+        folder for the new run; the old one stays as it is.
 
         Raises RunError where a run is there already or this ranker is not trained, DataError where there are no rows,
         ConfigError for a model that is solved.
@@ -276,16 +288,14 @@ class Ranker:
         dataset, strangers = dataset.require(labelled=False), Strangers(self.bundle.encoder.model_schema)
         for rows, block in self.bundle.encoder.stream_beside(dataset, kept, labelled=False):
             strangers.add(block)
-            scores = pl.Series(SCORE, probability(self._logits(block).logits))
+            scores = pl.Series(SCORE, probability(self.bundle.calibrated(self._predictions(block).logits)))
             yield rows.with_columns(scores) if kept else scores.to_frame()
         _tell(strangers, quiet)
 
-    def _logits(self, block: Encoded) -> Predictions:
-        """Corrected logits of encoded rows, on the ranker's device."""
+    def _predictions(self, block: Encoded) -> Predictions:
+        """The model's logits of encoded rows, on the ranker's device, neither corrected nor calibrated."""
         batches = block.batches(self.bundle.encoder.model_schema, EVALUATION_ROWS)
-        found = predict_batches(self.bundle.model.to(self.device), batches)
-        rate = self.bundle.recipe.data.negative_rate
-        return Predictions(**{**vars(found), "logits": undo_downsampling(found.logits, rate)})
+        return predict_batches(self.bundle.model.to(self.device), batches)
 
     def score_frames(self, data: Dataset | Tabular, *, quiet: bool = False) -> Iterator[pl.DataFrame]:
         """Predictions block by block: the role columns as they came, and the probability as ``score``, last.
@@ -329,18 +339,51 @@ class Ranker:
         encoder, roles = self.bundle.encoder, self._id_columns()
         found: list[Predictions] = []
         ids: dict[str, list[NDArray[Any]]] = {role: [] for role in roles}
-        for block in encoder.stream(dataset, labelled=True):
-            strangers.add(block)
-            found.append(self._logits(block))
+        for block, predictions in self._labelled(dataset, strangers):
+            found.append(predictions)
             for role, some in ids.items():
                 some.append(block.categorical[:, encoder.model_schema.position(role)])
-        _check_positives(self.schema, dataset.name, found)
-        names = [name for name, value in vars(found[0]).items() if value is not None]
-        joined = Predictions(**{name: np.concatenate([getattr(one, name) for one in found]) for name in names})
+        joined = self._joined(dataset, found)
+        calibrated = replace(joined, logits=self.bundle.calibrated(joined.logits))
         slices: dict[str, NDArray[np.bool_]] = {}
         for role, column in roles.items():
             slices |= id_slices(role, np.concatenate(ids[role]), encoder.counts(column))
-        return click_report(joined, slices=slices, train_rate=self.about.get("train_rate"), intervals=intervals)
+        return click_report(calibrated, slices=slices, train_rate=self.about.get("train_rate"), intervals=intervals)
+
+    def _labelled(self, dataset: Dataset, strangers: Strangers) -> Iterator[tuple[Encoded, Predictions]]:
+        for block in self.bundle.encoder.stream(dataset, labelled=True):
+            strangers.add(block)
+            yield block, self._predictions(block)
+
+    def _joined(self, dataset: Dataset, found: Sequence[Predictions]) -> Predictions:
+        _check_positives(self.schema, dataset.name, found)
+        names = [name for name, value in vars(found[0]).items() if value is not None]
+        return Predictions(**{name: np.concatenate([getattr(one, name) for one in found]) for name in names})
+
+    def calibrate(
+        self, data: Dataset | Tabular | RankingTest, *, method: Method = "platt", quiet: bool = False
+    ) -> Self:
+        """Fit what scores mean to labelled rows that training has not seen, in place of any earlier calibration.
+
+        ``platt`` fits two numbers, ``isotonic`` a curve; neither changes the order of scores. Notes as for
+        ``predict``. Raises ConfigError where the ranker was trained without labels, DataError where the rows are too
+        few.
+        """
+        if self.schema.label is None or isinstance(data, RankingTest):
+            raise ConfigError("calibrating wants rows with labels: a model that was trained without them only ranks")
+        dataset = self._rows(data).require(labelled=True)
+        strangers = Strangers(self.bundle.encoder.model_schema)
+        joined = self._joined(dataset, [found for _, found in self._labelled(dataset, strangers)])
+        _tell(strangers, quiet)
+        calibration = Calibration.fit(
+            method,
+            np.asarray(joined.labels),
+            self.bundle.corrected(joined.logits),
+            joined.weights,
+            files=data_sha256(dataset),
+        )
+        self._bundle = replace(self.bundle, calibration=calibration)
+        return self
 
     def _id_columns(self) -> dict[str, str]:
         named = {"user": self.schema.user, "item": self.schema.item}
@@ -398,13 +441,12 @@ class Ranker:
         items, logits = recommend_ids(model, entities, ids, k, filter_seen=filter_seen)
         known = ids > 1
         items[~known], logits[~known] = self._popular(entities, k)
-        rate = self.bundle.recipe.data.negative_rate
         frame = pl.DataFrame(
             {
                 user: [name for name in names for _ in range(k)],
                 item: encoder.decode(item, items.reshape(-1)),
                 "rank": np.tile(np.arange(1, k + 1), len(names)),
-                SCORE: probability(undo_downsampling(logits.reshape(-1).astype(np.float64), rate)),
+                SCORE: probability(self.bundle.calibrated(logits.reshape(-1).astype(np.float64))),
                 "known": np.repeat(known, k),
             }
         )

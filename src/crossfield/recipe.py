@@ -1,4 +1,4 @@
-"""A run, whole and flat: data, encoder, model and training settings in one TOML file."""
+"""A run, whole and flat: data, encoder, model, training and calibration settings in one TOML file."""
 
 import hashlib
 import json
@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import tomli_w
 
+from crossfield.calibration import CalibrationConfig
 from crossfield.config import Config
 from crossfield.data.encode import EncoderConfig
 from crossfield.data.options import DataConfig
@@ -19,7 +20,12 @@ from crossfield.models import CATALOGUE
 from crossfield.models.base import ModelConfig
 from crossfield.train import TrainConfig
 
-SECTIONS: dict[str, type[Config]] = {"data": DataConfig, "encoder": EncoderConfig, "train": TrainConfig}
+SECTIONS: dict[str, type[Config]] = {
+    "data": DataConfig,
+    "encoder": EncoderConfig,
+    "train": TrainConfig,
+    "calibration": CalibrationConfig,
+}
 
 
 @dataclass(frozen=True)
@@ -32,16 +38,19 @@ class Recipe:
     data: DataConfig = DataConfig()
     encoder: EncoderConfig = EncoderConfig()
     train: TrainConfig = TrainConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Build from nested plain values: data, encoder, train, and model with its name.
+        """Build from nested plain values: data, encoder, train, calibration, and model with its name.
 
         Raises ConfigError naming the key that is unknown (with the nearest one) or the value that is impossible.
         """
         for section in values:
             if section not in (*SECTIONS, "model"):
                 raise ConfigError(f"unknown section [{section}]{nearest(section, [*SECTIONS, 'model'])}")
+            if not isinstance(values[section], Mapping):
+                raise ConfigError(f"[{section}] is {values[section]!r}, not a section of keys and values")
         model = dict(values.get("model", {}))
         name = model.pop("name", None)
         parts: dict[str, Any] = {
@@ -74,6 +83,7 @@ class Recipe:
             "encoder": sections["encoder"],
             "model": {"name": self.name, **_plain(self.model)},
             "train": sections["train"],
+            "calibration": sections["calibration"],
         }
 
     def to_toml(self) -> str:
@@ -92,7 +102,7 @@ class Recipe:
 
 def model_config(name: str | None, values: Mapping[str, Any]) -> ModelConfig:
     """The config of a catalogue model; raises ConfigError on an unknown model or setting."""
-    if name not in CATALOGUE:
+    if not isinstance(name, str) or name not in CATALOGUE:
         raise ConfigError(f"unknown model {name!r}{nearest(str(name), CATALOGUE)}")
     return CATALOGUE[name].config_type.of(values, prefix="model")
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
+from pydantic import TypeAdapter
+
 from crossfield.errors import SchemaError, nearest
 
 
@@ -108,16 +110,18 @@ class FeatureSchema:
         Raises SchemaError where a key is unknown or missing, a kind does not exist, or the fingerprint differs.
         """
         try:
-            rest = {key: value for key, value in values.items() if key not in ("features", "label", "fingerprint")}
+            given = dict(values)
+            rest = {key: value for key, value in given.items() if key not in ("features", "label", "fingerprint")}
             features = tuple(
                 Feature(**{**one, "kind": Kind(one["kind"]), "of": tuple(one.get("of", ()))})
                 for one in values["features"]
             )
             label = Label(**values["label"]) if values.get("label") else None
             schema = cls(features=features, label=label, **rest)
+            _FEATURE_SCHEMA.validate_python(asdict(schema))
         except (TypeError, KeyError, ValueError) as error:
             raise SchemaError(f"not a schema: {error}; write one with Dataset.schema.to_json()") from None
-        if values.get("fingerprint", schema.fingerprint) != schema.fingerprint:
+        if given.get("fingerprint", schema.fingerprint) != schema.fingerprint:
             raise SchemaError("the schema was changed after its fingerprint was taken; remove the key to accept it")
         return schema
 
@@ -181,12 +185,18 @@ class ModelSchema:
             return tuple(Field(**{**one, "kind": Kind(one["kind"])}) for one in fields)
 
         try:
-            return cls(
+            schema = cls(
                 dense=tuple(values["dense"]),
                 categorical=read(values["categorical"]),
                 sequences=read(values["sequences"]),
                 user=values["user"],
                 item=values["item"],
             )
+            _MODEL_SCHEMA.validate_python(asdict(schema))
+            return schema
         except (TypeError, KeyError, ValueError) as error:
             raise SchemaError(f"not a model schema: {error}") from None
+
+
+# What checks that values from a file have the types they must have.
+_FEATURE_SCHEMA, _MODEL_SCHEMA = TypeAdapter(FeatureSchema), TypeAdapter(ModelSchema)

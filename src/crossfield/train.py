@@ -16,7 +16,7 @@ from crossfield.data.prefetch import prefetched
 from crossfield.data.resident import keep_on
 from crossfield.data.store import Reader
 from crossfield.detective import INCIDENT, investigate, save_incident
-from crossfield.errors import DataError
+from crossfield.errors import CorruptError, DataError
 from crossfield.layers.linear import set_padding
 from crossfield.layers.unseen import UntrainedRows, drop_ids
 from crossfield.models.base import Model
@@ -136,7 +136,7 @@ class Trainer:
         self._use_device()
         torch.manual_seed(config.seed)
         if state is not None:
-            self._restore(state)
+            self._try_restore(state)
         elif self._start is not None:
             self._optimizers.load_state_dict(self._start["optimizers"])
             self._untrained.load_state_dict(self._start["untrained"])
@@ -359,6 +359,12 @@ class Trainer:
             "untrained": self._untrained,
             "meter": self._meter,
         }
+
+    def _try_restore(self, state: dict[str, Any]) -> None:
+        try:
+            self._restore(state)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise CorruptError(f"the checkpoint does not fit this run: {error}; train again with --overwrite") from None
 
     def _restore(self, state: dict[str, Any]) -> None:
         for name, part in self._parts().items():

@@ -14,6 +14,8 @@ import torch
 
 from crossfield.acceleration import check_device, num_cores
 from crossfield.advice import advise, plan_text
+from crossfield.bundle import check_finished
+from crossfield.calibration import Method
 from crossfield.checks.finding import worst_first
 from crossfield.config import settings_of
 from crossfield.console import say, silence
@@ -24,7 +26,7 @@ from crossfield.data.vocabulary import Evict
 from crossfield.doctor import Diagnosis, examine
 from crossfield.environment import judge, look_at_machine, machine_text
 from crossfield.errors import ConfigError, DataError, NotFiniteError, RunError, nearest
-from crossfield.files import atomic_path, read_json, read_lines, write_bytes, write_json
+from crossfield.files import RunLock, atomic_path, read_json, read_lines, write_bytes, write_json
 from crossfield.models import CATALOGUE
 from crossfield.pages.page import model_page, paper_of
 from crossfield.pages.render import as_text
@@ -34,6 +36,7 @@ from crossfield.proof import Table, table_names
 from crossfield.proof_page import proof_page
 from crossfield.ranker import Ranker, load_as, split_off
 from crossfield.recipe import SECTIONS, Recipe, read_toml, recipe_path
+from crossfield.reliability_page import reliability_page
 from crossfield.reproduce import reproduce as run_rows
 from crossfield.schema import FeatureSchema
 from crossfield.tour import format_leaderboard, run_tour
@@ -103,8 +106,8 @@ def fit(
         kept = f"{out} keeps what was done: the same command with --resume goes on from there"
         say(f"interrupted; {kept if (out / 'work').exists() else 'nothing was done yet that could be kept'}")
         raise
-    about = {**ranker.about, "run": str(out), "split": parts.split}
-    return Result(about, _fitted(about))
+    about = {**ranker.about, "run": str(out), "split": parts.split, "calibration": _calibration_json(ranker)}
+    return Result(about, _fitted(about, _calibrated(ranker)))
 
 
 def plan(recipe: Recipe, out: Path, *, schema: Path | None, steps: int, device: str, quiet: bool) -> Result:
@@ -167,13 +170,15 @@ def _described_parts(recipe: Recipe, schema: Path | None, *, quiet: bool) -> Par
     return parts
 
 
-def _fitted(about: Mapping[str, Any]) -> str:
+def _fitted(about: Mapping[str, Any], calibrated: str) -> str:
     rows = f"{about['train_rows']:,} training rows" + (
         f", {about['valid_rows']:,} validation rows" if about["valid_rows"] else ""
     )
     lines = [f"{about['model']} with {about['parameters']:,} parameters on {rows} ({about['split']} split)"]
     if about.get("valid"):
         lines.append(f"best epoch {about['best_epoch'] + 1}; validation: {numbers(about['valid'])}")
+    if about["calibration"]:
+        lines.append(calibrated)
     if about.get("test"):
         lines.append(f"test: {numbers(about['test'])}")
     return "\n".join([*lines, f"{about['seconds']:.0f} s; saved to {about['run']}"])
@@ -233,7 +238,7 @@ def replay(run: Path, *, device: str) -> Result:
     return Result({"again": False}, text)
 
 
-# Evaluate, predict, recommend
+# Evaluate, calibrate, predict, recommend
 
 
 def rows_of(ranker: Ranker, data: str) -> Dataset | RankingTest:
@@ -246,11 +251,58 @@ def rows_of(ranker: Ranker, data: str) -> Dataset | RankingTest:
     return read_again(ranker.recipe, found.test or found.train, ranker.schema, name=data)
 
 
-def evaluate(run: Path, data: str, *, device: str, intervals: bool) -> Result:
-    """Measure a run on rows."""
+def evaluate(run: Path, data: str, *, device: str, intervals: bool, out: Path | None) -> Result:
+    """Measure a run on rows; draw their calibration as a page where one is named."""
+    if out is not None:
+        _check_page(data, out)
     ranker = Ranker.load(run, device=device)
+    if out is not None and ranker.schema.label is None:
+        raise ConfigError("the page draws calibration, which wants labels: this run was trained without and only ranks")
     report = ranker.evaluate(rows_of(ranker, data), intervals=intervals)
-    return Result(report, _report_text(report))
+    if out is None:
+        return Result(report, _report_text(report))
+    title = f"Calibration of {ranker.recipe.name} on {data}"
+    write_bytes(out, reliability_page(report, title=title, scores=_calibrated(ranker)).encode())
+    return Result(report, f"{_report_text(report)}\ncalibration drawn into {out}")
+
+
+def _check_page(data: str, out: Path) -> None:
+    """Raise ConfigError where the page to write is named as something else or would replace rows."""
+    if out.suffix != ".html":
+        raise ConfigError(f"cannot write {out}: name an .html file")
+    refuse_to_replace(data, out)
+
+
+def _calibrated(ranker: Ranker) -> str:
+    """What is done to the model's scores, in a sentence."""
+    calibration = ranker.bundle.calibration
+    return "Scores are not calibrated." if calibration is None else f"Scores are calibrated: {calibration}."
+
+
+def _calibration_json(ranker: Ranker) -> dict[str, Any] | None:
+    calibration = ranker.bundle.calibration
+    return None if calibration is None else calibration.model_dump(mode="json")
+
+
+def calibrate(run: Path, data: str, *, method: Method, device: str) -> Result:
+    """Fit what a run's scores mean to rows with labels, and keep that with the run; its weights stay."""
+    check_finished(run)
+    with RunLock(run):
+        ranker = Ranker.load(run, device=device)
+        rows = rows_of(ranker, data)
+        ranker.calibrate(rows, method=method)
+        ranker.bundle.save_calibration(run)
+    if not is_public(data):
+        _note_training_files(ranker)
+    text = f"{_calibrated(ranker)} How good that is, other rows tell: crossfield evaluate {run} OTHER_ROWS"
+    return Result({"run": str(run), "calibration": _calibration_json(ranker)}, text)
+
+
+def _note_training_files(ranker: Ranker) -> None:
+    trained = set(ranker.about["data_sha256"].values())
+    files = {} if ranker.bundle.calibration is None else ranker.bundle.calibration.files
+    for name in (name for name, sha256 in files.items() if sha256 in trained):
+        say(f"note: the model was trained on rows of {name}, so it knows them better than others; use fresh rows")
 
 
 def _report_text(report: Mapping[str, Any]) -> str:

@@ -8,7 +8,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-COMMANDS = ["fit", "plan", "doctor", "evaluate", "predict", "recommend", "models", "schema", "data", "tour"]
+COMMANDS = [
+    "fit",
+    "plan",
+    "doctor",
+    "evaluate",
+    "calibrate",
+    "predict",
+    "recommend",
+    "models",
+    "schema",
+    "data",
+    "tour",
+]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])

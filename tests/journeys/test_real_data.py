@@ -56,7 +56,7 @@ def test_popularity_on_the_ncf_split_is_the_known_floor(program: Program) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "hit_rate", "ndcg"), [("ials", 0.7222, 0.4449), ("ease", 0.7164, 0.4497)])
+@pytest.mark.parametrize(("name", "hit_rate", "ndcg"), [("ials", 0.7222, 0.4449), ("ease", 0.7182, 0.4511)])
 def test_solved_models_on_the_ncf_split(program: Program, name: str, hit_rate: float, ndcg: float) -> None:
     need("ncf-ml-1m")
     said = program("fit", "--recipe", f"ncf-ml-1m/{name}", "--out", "run", "--json", "--quiet")

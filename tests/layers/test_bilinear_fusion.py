@@ -37,12 +37,22 @@ def test_gradient() -> None:
     assert gradcheck(fusion, inputs, eps=1e-2, atol=1e-3, rtol=1e-3, nondet_tol=1e-6)
 
 
-def test_each_head_starts_xavier_normal_by_itself() -> None:
+def test_all_heads_start_as_one_linear_map_from_the_products_to_the_logit() -> None:
     torch.manual_seed(0)
     weight = BilinearFusion(400, 600, num_heads=2).weight
     assert weight.shape == (2, 200, 300)
+    column = nn.init.xavier_normal_(torch.empty(2 * 200 * 300, 1))
     for matrix in weight:
-        assert matrix.std().item() == pytest.approx((2 / (200 + 300)) ** 0.5, rel=0.02)
+        assert matrix.std().item() == pytest.approx(column.std().item(), rel=0.02)
+
+
+@pytest.mark.parametrize(("width", "num_heads"), [(20, 1), (200, 1), (200, 5), (1000, 1)])
+def test_the_first_logits_are_no_wider_for_wider_streams(width: int, num_heads: int) -> None:
+    torch.manual_seed(0)
+    fusion = BilinearFusion(width, width, num_heads=num_heads)
+    o_1, o_2 = torch.randn(512, width), torch.randn(512, width)
+    products = fusion(o_1, o_2) - fusion.linear_1(o_1) - fusion.linear_2(o_2)
+    assert products.std().item() == pytest.approx(2**0.5, rel=0.2)
 
 
 @pytest.mark.parametrize("widths", [(400, 98), (98, 400)])

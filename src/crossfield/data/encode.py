@@ -28,10 +28,12 @@ from crossfield.data.text import reading
 from crossfield.data.tokens import Tokens, canonical, cross_tokens, hash_tokens, is_list
 from crossfield.data.vocabulary import FIRST, MISSING, UNSEEN, Evict, Growth, Vocabulary
 from crossfield.errors import CorruptError, CrossfieldError, DataError, SchemaError, nearest
-from crossfield.files import atomic_path, read_json, write_json
+from crossfield.files import atomic_path, read_object, write_json
 from crossfield.schema import Feature, FeatureSchema, Field, Kind, ModelSchema
 
 CHUNK_ROWS = 131_072
+_NOT_AN_ENCODER = (KeyError, TypeError, ValueError, AttributeError, OSError, pl.exceptions.PolarsError)
+"""What reading a file that is no encoder raises."""
 COLUMNAR = (".parquet", ".arrow", ".feather", ".ipc")
 """File endings that can be read one column at a time."""
 
@@ -231,7 +233,7 @@ class Encoder:
         vocabulary = self._vocabulary(name)
         if vocabulary.buckets is not None:
             raise SchemaError(f"{name!r} is hashed into {vocabulary.buckets} ids: it has no vocabulary")
-        return vocabulary.table().select("token", "count")
+        return vocabulary.table()
 
     def _vocabulary(self, name: str) -> Vocabulary:
         if name not in self._vocabularies:
@@ -298,7 +300,10 @@ class Encoder:
     def save(self, folder: Path) -> None:
         """Write encoder.json and vocabularies.arrow into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        tables = [one.table().select(pl.lit(name).alias("field"), pl.all()) for name, one in self._vocabularies.items()]
+        tables = [
+            one.table().select(pl.lit(name).alias("field"), pl.all(), one.uses.alias("last_used"))
+            for name, one in self._vocabularies.items()
+        ]
         empty = pl.DataFrame(schema={"field": pl.String, "token": pl.String, "count": pl.Int64, "last_used": pl.Int32})
         with atomic_path(folder / "vocabularies.arrow") as path:
             pl.concat([empty, *tables]).write_ipc(path, compat_level=pl.CompatLevel.oldest())
@@ -307,10 +312,18 @@ class Encoder:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote; raises CorruptError where it is not that, or was changed."""
-        content = read_json(folder / "encoder.json")
+        content = read_object(folder / "encoder.json")
         try:
             encoder = cls._from_json(content, pl.read_ipc(folder / "vocabularies.arrow"))
-        except (KeyError, TypeError, ValueError, OSError, pl.exceptions.PolarsError, CrossfieldError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            OSError,
+            pl.exceptions.PolarsError,
+            CrossfieldError,
+        ) as error:
             raise CorruptError(f"{folder} holds no encoder that can be read: {error}") from error
         if encoder.fingerprint != content.get("fingerprint"):
             raise CorruptError(f"the encoder in {folder} was changed after it was written (its fingerprint differs)")

@@ -16,7 +16,7 @@ from crossfield.data.sides import Role, Side, learn_sides, merge_sides
 from crossfield.data.store import Store
 from crossfield.data.vocabulary import FIRST, MISSING, Growth
 from crossfield.errors import CorruptError, SchemaError
-from crossfield.files import atomic_path, read_json, write_json
+from crossfield.files import atomic_path, read_object, write_json
 from crossfield.schema import Kind
 
 FILES = ("entities.json", "users.arrow", "items.arrow", "seen.arrow", "popularity.arrow")
@@ -208,7 +208,7 @@ class Entities:
     @classmethod
     def load(cls, folder: Path, encoder: Encoder) -> Self:
         """Read what ``save`` wrote; raises CorruptError where it is not that, or belongs to another encoder."""
-        if read_json(folder / "entities.json").get("fingerprint") != encoder.fingerprint:
+        if read_object(folder / "entities.json").get("fingerprint") != encoder.fingerprint:
             raise CorruptError(f"the users and items in {folder} belong to another encoder")
         try:
             users, items, seen, popularity = (_read_table(folder / name) for name in FILES[1:])

@@ -113,12 +113,15 @@ class Store:
 
     def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
         self.folder = folder
-        self.model_schema = ModelSchema.from_json(about["model_schema"])
-        self.fingerprint: str = about["fingerprint"]
-        self.num_rows: int = about["num_rows"]
-        self.positives: float = about["positives"]
-        """Sum of the labels."""
-        self._arrays: list[str] = about["arrays"]
+        try:
+            self.model_schema = ModelSchema.from_json(about["model_schema"])
+            self.fingerprint = str(about["fingerprint"])
+            self.num_rows = int(about["num_rows"])
+            self.positives = float(about["positives"])
+            """Sum of the labels."""
+            self._arrays: list[str] = list(about["arrays"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptError(f"{folder} says of itself what no store does: {error}; encode the data again") from None
 
     @classmethod
     def open(cls, folder: Path, *, fingerprint: str | None = None, verify: bool = True) -> Self:
@@ -128,6 +131,8 @@ class Store:
         it was written with another encoder than the one of ``fingerprint``.
         """
         store = cls(folder, read_manifest(folder, "store", checksums=verify))
+        if verify:
+            store._check_sizes()
         if fingerprint is not None and store.fingerprint != fingerprint:
             raise CorruptError(
                 f"the store in {folder} was written with another encoder "
@@ -175,9 +180,24 @@ class Store:
     def _array(self, name: str, width: int | None = None) -> np.ndarray:
         path = self.folder / name
         shape = (-1,) if width is None else (self.num_rows, width)
-        if not path.stat().st_size:  # an empty file cannot be mapped
-            return np.empty(0, dtype=_dtype(name)).reshape(shape)
-        return np.asarray(np.memmap(path, dtype=_dtype(name), mode="r")).reshape(shape)
+        try:
+            if not path.stat().st_size:  # an empty file cannot be mapped
+                return np.empty(0, dtype=_dtype(name)).reshape(shape)
+            return np.asarray(np.memmap(path, dtype=_dtype(name), mode="r")).reshape(shape)
+        except (ValueError, OSError) as error:
+            raise CorruptError(f"{path} does not hold the rows of its store: {error}; encode the data again") from None
+
+    def _check_sizes(self) -> None:
+        """Raise CorruptError where an array has not one entry per row, or lists are not where offsets say."""
+        rows = self.encoded
+        for name in ("labels", "weights", "groups", "rows"):
+            values = getattr(rows, name)
+            if values is not None and len(values) != self.num_rows:
+                raise CorruptError(f"{self.folder / name} has {len(values)} rows, not {self.num_rows}")
+        for values, offsets in rows.sequences.values():
+            ends = len(offsets) == self.num_rows + 1 and offsets[0] == 0 and offsets[-1] == len(values)
+            if not ends or (np.diff(offsets) < 0).any():
+                raise CorruptError(f"the lists of {self.folder} are not where their offsets say; encode the data again")
 
     def batch(self, rows: np.ndarray) -> Batch:
         """The rows at the given positions [B] int64, in that order, their ids range-checked."""

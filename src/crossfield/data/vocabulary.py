@@ -103,8 +103,8 @@ class Vocabulary:
         return self.tokens.gather(pl.Series(np.where(known, places, 0)).set(pl.Series(~known), None))
 
     def table(self) -> pl.DataFrame:
-        """The tokens with their counts, and the update in which they were used last, in the order of their ids."""
-        return pl.DataFrame({"token": self.tokens, "count": self.counts, "last_used": self.uses})
+        """The tokens with their counts, in the order of their ids."""
+        return pl.DataFrame({"token": self.tokens, "count": self.counts})
 
     @property
     def uses(self) -> pl.Series:
@@ -122,7 +122,7 @@ class Vocabulary:
         if self.buckets is not None:
             more = Vocabulary.hashed(counts, self.buckets)
             return replace(self, counts=self.counts + more.counts), Growth.none(self.num_rows)
-        old = self.table().with_columns(place=pl.int_range(pl.len(), dtype=pl.Int64))
+        old = self.table().with_columns(last_used=self.uses, place=pl.int_range(pl.len(), dtype=pl.Int64))
         met = counts.filter(pl.col("value").is_not_null()).select(token=pl.col("value").cast(pl.String), more="count")
         seen = old.join(met, on="token", how="left", maintain_order="left").select(
             "token",

@@ -59,7 +59,7 @@ def as_text(page: Page) -> str:
     head, rows = number_rows(page)
     settings = [f"  {one['key']} = {one['default']}\n{_indented(one['doc'])}" for one in page.settings]
     notes = [
-        textwrap.fill(f"{where}: {what}", 100, initial_indent="  * ", subsequent_indent="    ")
+        textwrap.fill(f"{where}: {what}", _WIDTH, initial_indent="  * ", subsequent_indent="    ")
         for where, what in page.differences
     ]
     parts = [
@@ -80,11 +80,16 @@ def _indented(text: str) -> str:
 
 
 def _aligned(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Columns one under another; the last one, a source, is folded where the line ends."""
     table = [head, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
-    ]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)][:-1]
+    start = sum(widths) + 2 * len(table[0])
+    lines = []
+    for *cells, last in table:
+        front = "".join(f"  {cell.ljust(width)}" for cell, width in zip(cells, widths, strict=True)) + "  "
+        folded = textwrap.wrap(last, max(_WIDTH - start, 30)) or [""]
+        lines += [(front + folded[0]).rstrip(), *(" " * start + more for more in folded[1:])]
+    return lines
 
 
 def as_markdown(page: Page) -> str:

@@ -1,0 +1,60 @@
+"""Rows are parted as published, as given, or as the recipe says."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossfield.errors import ConfigError
+from crossfield.parts import is_public, part, with_public_options
+from crossfield.recipe import Recipe
+
+from .journeys.conftest import click_log
+
+
+@pytest.fixture
+def clicks(tmp_path: Path) -> Path:
+    path = tmp_path / "clicks.parquet"
+    click_log(1000).write_parquet(path)
+    return path
+
+
+def recipe_of(path: Path, **data: Any) -> Recipe:
+    roles = {"label": "click", "user": "user_id", "item": "item_id", "time": "ts"}
+    return Recipe.of({"model": {"name": "fm"}, "data": {"path": str(path), **roles, **data}})
+
+
+def test_no_rows_are_an_error() -> None:
+    with pytest.raises(ConfigError, match="name the rows to train on"):
+        part(Recipe.of({"model": {"name": "fm"}}))
+
+
+def test_a_public_name_brings_its_options_behind_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = with_public_options({"data": {"path": "adult", "ignore": ["race"]}})["data"]
+    assert values["label"] == "income" and values["ignore"] == ["race"] and values["path"] == "adult"
+    assert with_public_options({"data": {"path": "adult"}}, "frappe")["data"]["label"] == "label"
+    assert with_public_options({"data": {"path": "mine.csv"}}) == {"data": {"path": "mine.csv"}}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "adult").mkdir()
+    assert not is_public("adult") and is_public("frappe")  # a file that is there wins
+
+
+@pytest.mark.parametrize(
+    ("settings", "split", "sizes"),
+    [
+        ({}, "time", (800, 100, 100)),
+        ({"split": "random", "sizes": [0.5, 0.3, 0.2]}, "random", (500, 300, 200)),
+    ],
+)
+def test_rows_are_parted_as_told(clicks: Path, settings: dict[str, object], split: str, sizes: tuple[int, ...]) -> None:
+    parts = part(recipe_of(clicks, **settings))
+    assert parts.split == split
+    found = tuple(one.num_rows for one in (parts.train, parts.valid, parts.test))  # type: ignore[union-attr]
+    assert sum(found) == 1000
+    assert found == pytest.approx(sizes, abs=40)
+
+
+def test_a_validation_file_is_used_as_given(clicks: Path) -> None:
+    parts = part(recipe_of(clicks, valid=str(clicks)))
+    assert parts.split == "given" and parts.test is None
+    assert parts.valid is not None and parts.valid.num_rows == parts.train.num_rows == 1000

@@ -1,0 +1,79 @@
+"""The page says what the lines say: values, verdicts, pairs, failures, and what was not run."""
+
+from typing import Any
+
+import pytest
+
+from crossfield.proof import Table
+from crossfield.proof_page import paired_section, proof_page
+
+
+def table(**changes: Any) -> Table:
+    rows = [{"name": "fm", "expected": {"auc": 0.8}}, {"name": "dnn", "expected": {"auc": 0.9}}, {"name": "new"}]
+    values = {
+        "title": "Clicks",
+        "about": "Made\nup.",
+        "data": "frappe",
+        "metrics": ["auc", "log_loss"],
+        "margin": 0.01,
+        "published": "nobody",
+        "seeds": 2,
+        "base": {"model": {"name": "fm", "embedding_dim": 2}, "train": {"epochs": 2}},
+        "row": rows,
+        **changes,
+    }
+    return Table.of("clicks", values)
+
+
+def line(found: Table, name: str, seed: int, auc: float, seconds: float = 10.0, **more: Any) -> dict[str, Any]:
+    row = found.row(name)
+    head = {"table": row.table, "row": name, "row_sha256": row.sha256, "seed": seed, "status": "ok"}
+    rest = {"metrics": {"auc": auc, "log_loss": 0.1}, "seconds": seconds, "parameters": 1234, "peak_mb": 567}
+    return {**head, **rest, **more}
+
+
+def test_rows_stand_by_value_with_their_verdicts() -> None:
+    found = table()
+    page = proof_page(
+        [found], {"clicks": [line(found, "fm", 0, 0.81), line(found, "fm", 1, 0.79), line(found, "new", 0, 0.7)]}
+    )
+    assert (
+        "| fm | 2 | 0.80000 ± 0.01414 | 0.10000 ± 0.00000 | 0.80000 | +0.00000 | matches | 1,234 | 10 | 567 |" in page
+    )
+    assert page.index("| fm |") < page.index("| new |") and "| new | 1 | 0.70000 | 0.10000 | - | - | - |" in page
+    assert "**1 of 1 comparable rows match or are above" in page and "Made up." in page
+    assert "Not run here: dnn." in page
+
+
+def test_the_order_of_the_models_is_compared_from_three_on() -> None:
+    found = table(row=[{"name": f"m{n}", "expected": {"auc": 0.8 + 0.01 * n}} for n in range(3)])
+    lines = [line(found, f"m{n}", 0, value) for n, value in enumerate((0.8, 0.82, 0.81))]
+    page = proof_page([found], {"clicks": lines})
+    assert "Spearman's rank correlation of our means with the published values: 0.50." in page
+
+
+def test_failed_runs_are_named_and_tables_without_runs_stand_at_the_end() -> None:
+    found = table()
+    failed = {**line(found, "dnn", 1, 0.0), "status": "failed", "error": "no"}
+    page = proof_page([found], {"clicks": [line(found, "fm", 0, 0.8), failed]})
+    assert "Failed runs, kept in the results: dnn (seed 1)." in page
+    empty = proof_page([found], {})
+    assert "## Not run here" in empty and "### Clicks" in empty and "| dnn | 0.90000 | - |" in empty
+
+
+def test_both_rules_of_choosing_an_epoch_are_shown() -> None:
+    found = table()
+    picked = {"epoch": 3, "auc": 0.85, "log_loss": 0.2}
+    page = proof_page([found], {"clicks": [line(found, "fm", 0, 0.8, best_on_test=picked)]})
+    assert "best **on the test part**" in page and "| fm | 1 | 0.85000 | 0.20000 | 0.80000 | above |" in page
+
+
+def test_differences_to_another_table_are_paired_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = table()
+    monkeypatch.setattr(Table, "read", lambda name: exact)
+    fast = table(compare="clicks", change={"train": {"lr": 0.5}})
+    assert fast.row("fm").recipe(0).train.lr == 0.5 and fast.row("fm").recipe(0).train.epochs == 2
+    theirs = [line(exact, "fm", seed, 0.8 + 0.01 * seed) for seed in range(3)]
+    ours = [line(fast, "fm", seed, 0.81 + 0.01 * seed, seconds=5.0) for seed in range(3)]
+    text = "\n".join(paired_section(fast, [fast.row("fm")], {"fm": ours}, theirs))
+    assert "| fm | 3 | +0.01000 [+0.01000, +0.01000] | +0.00000 [+0.00000, +0.00000] | 0.50 |" in text
