@@ -13,6 +13,7 @@ import polars as pl
 from crossfield.checks.columns import find_faults, find_misfits
 from crossfield.checks.copies import find_copies
 from crossfield.checks.finding import Finding, worst_first
+from crossfield.checks.hindsight import find_hindsight
 from crossfield.checks.labels import find_one_class, find_rate_changes, find_rates, find_untold
 from crossfield.checks.leaks import find_changes, find_leaks
 from crossfield.checks.overlap import find_overlap
@@ -25,7 +26,7 @@ from crossfield.data.source import reading
 ROWS = 100_000
 """Rows of each part that the doctor looks at one by one."""
 QUICK_ROWS = 20_000
-"""Training rows that a fit looks at."""
+"""Rows of each part that a fit looks at."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,20 @@ class Diagnosis:
         return {"rows": self.rows, "looked_at": self.looked_at}
 
 
-def look_quickly(train: Dataset, valid: Dataset | None, *, split: str | None = None) -> list[Finding]:
+def look_quickly(
+    train: Dataset, valid: Dataset | None, *, valid_rows: int | None = None, split: str | None = None
+) -> list[Finding]:
     """What a fit checks by itself: leaks in single columns and between the parts, on rows drawn at random.
 
-    One pass over the training rows and a few over two of their columns, one over the validation rows. ``split`` is
-    how they were parted, where that is known.
+    One pass over the training rows and a few over two of their columns, one over the validation rows, whose number
+    ``valid_rows`` saves another where it is known. ``split`` is how they were parted, where that is known.
     """
-    share = _share(QUICK_ROWS, train)
-    first = Sample.draw("training", train, share)
-    # Validation rows are not counted, which may be a pass over text: they are most often a tenth.
-    drawn = [] if valid is None else [Sample.draw("validation", valid, min(1.0, 10 * share), features=False)]
-    return worst_first(_find_quickly(first, drawn, split))
+    first = Sample.draw("training", train, _share(QUICK_ROWS, train.num_rows))
+    others = []
+    if valid is not None:
+        share = _share(QUICK_ROWS, valid.num_rows if valid_rows is None else valid_rows)
+        others = [Sample.draw("validation", valid, share, features=False)]
+    return worst_first(_find_quickly(first, others, split))
 
 
 def examine(train: Dataset, parts: Mapping[str, Dataset], *, split: str | None = None) -> Diagnosis:
@@ -67,8 +71,8 @@ def examine(train: Dataset, parts: Mapping[str, Dataset], *, split: str | None =
         train, parts = _columnar(train, folder), {name: _columnar(one, folder) for name, one in parts.items()}
         misfits = {name: [*find_misfits(name, one)] for name, one in {"training": train, **parts}.items()}
         fitting = {name: one for name, one in parts.items() if not misfits[name]}
-        first = Sample.draw("training", train, _share(ROWS, train))
-        others = [Sample.draw(name, one, _share(ROWS, one)) for name, one in fitting.items()]
+        first = Sample.draw("training", train, _share(ROWS, train.num_rows))
+        others = [Sample.draw(name, one, _share(ROWS, one.num_rows)) for name, one in fitting.items()]
         found = [*_find_quickly(first, others, split), *_find_slowly(first, others)]
         findings = worst_first([*chain(*misfits.values()), *found])
         rows = {"training": train.num_rows, **{name: one.num_rows for name, one in parts.items()}}
@@ -85,8 +89,8 @@ def _columnar(data: Dataset, folder: Path) -> Dataset:
     return replace(data, frame=pl.scan_parquet(path), files=(path,))
 
 
-def _share(num_rows: int, data: Dataset) -> float:
-    return min(1.0, num_rows / max(data.num_rows, 1))
+def _share(wanted: int, num_rows: int) -> float:
+    return min(1.0, wanted / max(num_rows, 1))
 
 
 def _find_quickly(train: Sample, others: list[Sample], split: str | None) -> Iterator[Finding]:
@@ -103,8 +107,10 @@ def _find_slowly(train: Sample, others: list[Sample]) -> Iterator[Finding]:
         yield from find_untold(part.name, part.data)
     yield from find_changes(train)
     yield from find_rate_changes(train)
+    yield from find_hindsight(train, others)
     yield from find_faults(train, others)
     yield from find_copies(train.data, {one.name: one.data for one in others})
-    if train.data.schema.label is None:
+    schema = train.data.schema
+    if schema.label is None and {*train.data.frame.collect_schema()} - {*schema.role_columns.values()}:
         advice = "if there is one, name it: --label COLUMN"
         yield Finding("note", "training", "no label was named, so nothing was looked for in it", None, advice)
