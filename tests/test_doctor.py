@@ -52,7 +52,8 @@ def test_frappe_gives_its_answers_away_in_pairs() -> None:
     found = load_public("frappe")
     assert found.valid is not None
     (one,) = look_quickly(found.train, found.valid)
-    assert "36.8% of the rows hold a user and an item" in one.what
+    assert one.value == pytest.approx(0.368, abs=0.01)
+    assert "of the rows hold a user and an item" in one.what
 
 
 def test_many_faults_at_once_worst_first() -> None:
@@ -89,6 +90,8 @@ def test_rows_without_any_role() -> None:
     bare = data_of(clean().drop("click", "user", "item", "ts"), label=None)
     (note,) = examine(bare, {}).findings
     assert "no label was named" in note.what
+    pairs = data_of(clean().select("user", "item").unique(), label=None)
+    assert examine(pairs, {}).findings == ()
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

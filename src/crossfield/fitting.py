@@ -256,9 +256,10 @@ def _encode(recipe: Recipe, train: Dataset, valid: Dataset | None, *, folder: Pa
         encoder = Encoder.fit(rows, recipe.encoder)
         store = _write(_thinned(encoder.stream(rows, labelled=True), recipe), encoder, folder / "train")
         _check_classes(store, train)
+        valid_rows = None
         if valid is not None:
-            _write(encoder.stream(valid, labelled=True), encoder, folder / "valid")
-        findings = look_quickly(rows, valid, split=recipe.data.split)
+            valid_rows = _write(encoder.stream(valid, labelled=True), encoder, folder / "valid").num_rows
+        findings = look_quickly(rows, valid, valid_rows=valid_rows, split=recipe.data.split)
     encoder.save(folder / "encoder")
     about = {"key": key, "rows_kept_out": train.num_rows - store.num_rows}
     write_json(folder / "prepared.json", {**about, "findings": [one.to_json() for one in findings]})

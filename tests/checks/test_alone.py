@@ -24,6 +24,14 @@ def test_numbers_point_either_way() -> None:
     assert np.isnan(auc_alone(values, np.ones(4)))
 
 
+def test_numbers_may_tell_it_by_stretches() -> None:
+    inside, outside = RNG.normal(0, 1, 4000), RNG.uniform(4, 9, 4000) * RNG.choice([-1, 1], 4000)
+    assert auc_alone(Numbers(np.where(LABELS == 1, inside, outside)), LABELS) > 0.99
+    noise = np.where(RNG.random(4000) < 0.5, np.nan, RNG.normal(size=4000))
+    assert auc_alone(Numbers(noise), LABELS) == pytest.approx(0.5, abs=0.05)
+    assert np.isnan(auc_alone(Numbers(np.full(4000, np.nan)), LABELS))
+
+
 def test_text_is_read_as_numbers_where_it_is_dense() -> None:
     found = evidence_of(pl.DataFrame({"x": ["1.5", "old", None]}), Feature("x", Kind.DENSE))
     assert found.is_filled.tolist() == [True, False, False]

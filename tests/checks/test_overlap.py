@@ -3,7 +3,9 @@
 import polars as pl
 import pytest
 
+from crossfield.checks.finding import Finding
 from crossfield.checks.overlap import find_overlap, met_in_training
+from crossfield.checks.sample import Sample
 
 from .rows import clean, data_of, said, sample_of
 
@@ -88,3 +90,18 @@ def test_the_last_row_of_each_user_is_worth_a_note() -> None:
 @pytest.mark.parametrize("columns", [["click", "age"], ["click", "user", "age"], ["click", "item", "age"]])
 def test_parts_without_users_items_or_times(columns: list[str]) -> None:
     assert found(FIRST.select(columns), LAST.select(columns)) == []
+
+
+@pytest.mark.parametrize("kind", ["number", "text", "date"])
+def test_what_looks_like_a_time_and_is_not_named_as_one(kind: str) -> None:
+    when = {"number": pl.col("ts"), "date": pl.from_epoch("ts"), "text": pl.from_epoch("ts").dt.to_string("%F %T")}
+    rows = ROWS.with_columns(when=when[kind]).drop("ts")
+    (one,) = at_random(rows)
+    assert one.severity == "warning" and "if when says when a row happened" in one.what and "--time when" in one.advice
+    assert found(rows.head(1600), rows.tail(400)) == []
+    assert at_random(rows, ignore=["when"]) == []
+
+
+def at_random(rows: pl.DataFrame, **words: object) -> list[Finding]:
+    train, part = data_of(rows, **words).split("random", sizes=(0.8, 0.2))
+    return list(find_overlap(Sample.draw("training", train, 1.0), Sample.draw("validation", part, 1.0)))

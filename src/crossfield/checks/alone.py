@@ -18,6 +18,8 @@ SMOOTHING = 5.0
 """Rows at the mean rate that are added to each value's own."""
 KNOWN = 10
 """A value of fewer rows says too little of its rate to be compared with later."""
+STRETCHES = 100
+"""Of the numbers of a column, where what they tell rises and falls."""
 MAX_VALUES = 20
 """Values of a multi-valued row that are looked at, the last ones."""
 
@@ -45,6 +47,14 @@ class Numbers:
     def is_filled(self) -> Mask:
         """[n] whether a row has a number."""
         return ~np.isnan(self.values)
+
+    @property
+    def stretches(self) -> "Names":
+        """The numbers as ids of stretches with about as many rows each: what they tell may rise and fall."""
+        rows = np.flatnonzero(self.is_filled)
+        values = self.values[rows]
+        edges = np.unique(np.sort(values)[:: max(len(values) // STRETCHES, 1)])
+        return Names(np.searchsorted(edges, values, side="right"), rows, len(self.values))
 
     def scores(self, labels: Vector, learns: Mask, *, min_count: int = 0) -> Vector:
         """The numbers: there is nothing to learn."""
@@ -108,6 +118,11 @@ def evidence_of(frame: pl.DataFrame, feature: Feature) -> Evidence:
 
 def auc_alone(evidence: Evidence, labels: Vector) -> float:
     """AUC of the column as the only score, among the rows with a value, whichever way it points; NaN if undefined."""
+    found = _auc_alone(evidence, labels)
+    return max(found, _auc_alone(evidence.stretches, labels)) if isinstance(evidence, Numbers) else found
+
+
+def _auc_alone(evidence: Evidence, labels: Vector) -> float:
     scores = evidence.scores(labels, np.ones(len(labels), dtype=bool))
     found = auc(labels[evidence.is_filled], scores[evidence.is_filled])
     return max(found, 1 - found)

@@ -7,16 +7,16 @@ from typing import Any
 import polars as pl
 
 from crossfield.checks.finding import Finding
-from crossfield.checks.sample import Sample
+from crossfield.checks.sample import Sample, time_likes
 from crossfield.data.dataset import Dataset
 from crossfield.data.numeric import number
 from crossfield.data.source import reading
 from crossfield.data.tokens import TEXT, canonical
 from crossfield.errors import CrossfieldError, SchemaError
-from crossfield.schema import Feature, Kind
+from crossfield.schema import Feature, FeatureSchema, Kind
 
 MOSTLY = 0.5
-"""Share of missing values worth a note."""
+"""Share of missing values worth a note, and share of numbers that makes a column one of numbers."""
 NEARLY_ALL = 0.99
 """Share of missing values from which a column is hardly there."""
 APART = 0.5
@@ -27,8 +27,12 @@ MANY_ROWS = 1000
 """Rows from which the size of a vocabulary says something."""
 MANY_IDS, ALL_IDS = 0.5, 0.9
 """Ids over rows from which most of them are met once, and nearly all."""
-FEW_WORDS = 3
-"""Different texts among numbers that are shown."""
+FEW_WORDS = 10
+"""Different texts among numbers up to which these are odd ones; more are names that digits may spell too."""
+NEARLY_NUMBERS = 0.95
+"""Share of numbers from which any text among them is an odd one."""
+SHOWN = 3
+"""Odd ones that are shown."""
 MISSING_WORDS = frozenset({"?", "na", "n/a", "#n/a", "nan", "null", "\\n", "<na>", "nat"})
 """Texts that mean "no value" wherever they stand; those below do among numbers."""
 AMONG_NUMBERS = MISSING_WORDS | {"unknown", "none", "missing", "undefined", "-", "--", "nil"}
@@ -117,10 +121,17 @@ def find_faults(train: Sample, others: Sequence[Sample]) -> Iterator[Finding]:
             yield from _drowned(feature, one, train.rows)
             yield from _mixed(feature, train.rows)
             yield from _vocabulary(feature, one, train.data)
-    for name, reason in train.data.schema.ignored.items():
+    yield from _left_out(train.data.schema)
+
+
+def _left_out(schema: FeatureSchema) -> Iterator[Finding]:
+    times = time_likes(schema)
+    for name, reason in schema.ignored.items():
         if reason != "given":
-            advice = f"to use it all the same: --kind {name}=categorical"
-            yield Finding("note", name, f"left out: {reason}", None, advice)
+            is_time = name in times and schema.time is None
+            advice = f"--time {name} if it says when a row happened; " if is_time else ""
+            advice += f"to use it all the same: --kind {name}=categorical"
+            yield Finding("note", name, f"left out: {reason.partition(': name it')[0]}", None, advice)
 
 
 def _constant(feature: Feature, facts: Facts) -> Iterator[Finding]:
@@ -139,8 +150,8 @@ def _missing(feature: Feature, facts: Facts) -> Iterator[Finding]:
         yield Finding("warning", feature.name, what, share, advice)
     elif facts.missing > MOSTLY:
         means = {
-            Kind.DENSE: "become the mean; encoder.missing_indicator=true tells the model",
-            Kind.CATEGORICAL: "get an id",
+            Kind.DENSE: "become the mean; --set encoder.missing_indicator=true tells the model",
+            Kind.CATEGORICAL: "get an id of their own",
         }
         yield Finding("note", feature.name, what, share, f"they {means.get(feature.kind, 'have no ids there')}")
 
@@ -175,7 +186,7 @@ def _drowned(feature: Feature, facts: Facts, rows: pl.DataFrame) -> Iterator[Fin
         return
     farthest = max(facts.low, facts.high, key=abs)
     what = f"most values lie between {low:.4g} and {high:.4g}, and one is {farthest:.4g}: beside it they look the same"
-    advice = f"correct it, or encoder.features.{feature.name}.transform=quantile (log1p for counts)"
+    advice = f"correct it, or --set encoder.features.{feature.name}.transform=quantile (log1p for counts)"
     yield Finding("warning", feature.name, what, farthest, advice)
 
 
@@ -189,8 +200,8 @@ def _mixed(feature: Feature, rows: pl.DataFrame) -> Iterator[Finding]:
     words = texts.filter(~is_number).unique(maintain_order=True)
     share = float(is_number.sum()) / max(len(texts), 1)
     missing = [one for one in words if one.lower() in MISSING_WORDS]
-    if 0.5 < share < 1:
-        shown = ", ".join(repr(one) for one in words.head(FEW_WORDS))
+    if MOSTLY < share < 1 and (len(words) <= FEW_WORDS or share > NEARLY_NUMBERS):
+        shown = ", ".join(repr(one) for one in words.head(SHOWN))
         what = f"numbers in {share:.1%} of the rows, and text such as {shown}"
         if all(one.lower() in AMONG_NUMBERS for one in words):
             advice = "say that it means missing: " + " ".join(f"--missing '{one}'" for one in words)
@@ -206,9 +217,10 @@ def _mixed(feature: Feature, rows: pl.DataFrame) -> Iterator[Finding]:
 def _vocabulary(feature: Feature, facts: Facts, train: Dataset) -> Iterator[Finding]:
     if facts.distinct is None or facts.filled < MANY_ROWS or facts.distinct < MANY_IDS * facts.filled:
         return
-    ratio = facts.distinct / facts.filled
-    what = f"about {facts.distinct:,} ids in {facts.filled:,} rows: most are met once, and teach next to nothing"
-    key = f"encoder.features.{feature.name}"
+    num_ids = min(facts.distinct, facts.filled)  # an estimate, which may be above what can be
+    ratio = num_ids / facts.filled
+    what = f"about {num_ids:,} ids in {facts.filled:,} rows: most are met once, and teach next to nothing"
     is_role = feature.name in (train.schema.user, train.schema.item)
-    advice = f"{key}.min_count=2" + ("" if is_role else f", {key}.hash_buckets=N, or --ignore {feature.name}")
+    advice = f"--set encoder.features.{feature.name}.min_count=2 makes one of these"
+    advice += "" if is_role else f", or --ignore {feature.name}"
     yield Finding("warning" if ratio > ALL_IDS and not is_role else "note", feature.name, what, round(ratio, 4), advice)

@@ -53,8 +53,8 @@ def find_one_class(part: Sample) -> Iterator[Finding]:
 
 def find_rates(train: Sample, part: Sample) -> Iterator[Finding]:
     """A label rate that differs between training and another part by more than chance."""
-    if train.labels is None or part.labels is None or not len(train.labels) or not len(part.labels):
-        return
+    if train.labels is None or part.labels is None or not train.has_both or not part.has_both:
+        return  # one class only is a finding of its own
     first, second = float(train.labels.mean()), float(part.labels.mean())
     ratio = _odds_ratio(first, second)
     if ratio > OTHER and abs(first - second) > ERRORS * _error(train.labels, part.labels):

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from crossfield.checks.finding import Finding
-from crossfield.checks.sample import Sample
+from crossfield.checks.finding import Finding, Severity
+from crossfield.checks.sample import Sample, time_likes
 from crossfield.data.dataset import Dataset
 from crossfield.data.labels import positive
 from crossfield.data.source import reading
@@ -113,29 +113,32 @@ def _repeated(train: Dataset, pair: Sequence[str]) -> float:
 
 
 def _future(train: Sample, part: Sample) -> Iterator[Finding]:
-    """Training rows later than the middle row of the part."""
-    if train.times is None or part.times is None or len(part.times) < MIN_ROWS:
+    """Training rows later than the middle row of the part, by the time or by the first column that looks like one."""
+    time = train.data.schema.time or next(iter(time_likes(train.data.schema)), None)
+    if time is None or time not in train.rows.columns or time not in part.rows.columns or len(part.rows) < MIN_ROWS:
         return
-    theirs = part.times.cast(train.times.dtype, strict=False).drop_nulls().sort()
-    if theirs.is_empty():
-        return
-    middle = theirs[len(theirs) // 2]
-    share = _share(train.times > middle)
+    times = train.rows[time]
+    theirs = part.rows[time].cast(times.dtype, strict=False).drop_nulls().sort()
+    share = _share(times > theirs[len(theirs) // 2]) if len(theirs) else 0.0
     if share < SOME:
         return
     what = f"{share:.1%} of the training rows are later than its middle row"
-    if _keeps_order(train, part):
+    severity: Severity = "warning"
+    if train.data.schema.time is None:
+        what += f", if {time} says when a row happened"
+        advice = f"--time {time} splits by it; if it says something else, --ignore {time}"
+    elif _keeps_order(train, part, time):
+        severity = "note"
         advice = "each user's rows come before, but those of others tell the time's trends: a split by time does not"
-        yield Finding("note", part.name, what, round(share, 4), advice)
-        return
-    advice = "the model is told the future; split by time (--split time), or claim nothing about tomorrow's rows"
-    yield Finding("warning", part.name, what, round(share, 4), advice)
+    else:
+        advice = "the model is told the future; split by time (--split time), or claim nothing about tomorrow's rows"
+    yield Finding(severity, part.name, what, round(share, 4), advice)
 
 
-def _keeps_order(train: Sample, part: Sample) -> bool:
+def _keeps_order(train: Sample, part: Sample, time: str) -> bool:
     """Whether nearly every row of the part is as late as the last training row of its user."""
-    user, time = train.data.schema.user, train.data.schema.time
-    if user is None or time is None or user not in part.rows.columns:
+    user = train.data.schema.user
+    if user is None or user not in part.rows.columns:
         return False
     last = met_in_training(part.rows, train.data, [user], pl.col(time).max().alias("last"))["last"]
     is_after = (part.rows[time].cast(last.dtype, strict=False) >= last).drop_nulls()

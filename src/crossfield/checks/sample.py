@@ -7,9 +7,10 @@ from functools import cached_property
 import polars as pl
 
 from crossfield.data.dataset import Dataset
+from crossfield.data.guess import TIME
 from crossfield.data.labels import positive
 from crossfield.metrics import Mask, Vector
-from crossfield.schema import Feature, Kind
+from crossfield.schema import Feature, FeatureSchema, Kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +24,10 @@ class Sample:
 
     @classmethod
     def draw(cls, name: str, data: Dataset, share: float, *, features: bool = True) -> "Sample":
-        """A share of the rows, at random: the columns with a role and, where asked for, the features'."""
+        """A share of the rows, at random: columns with a role, what looks like a time, the features where asked for."""
         dtypes = data.frame.collect_schema()
-        wanted = [*data.schema.role_columns.values(), *(data.schema.columns if features else ())]
+        roles = [*data.schema.role_columns.values(), *time_likes(data.schema)]
+        wanted = [*roles, *(data.schema.columns if features else ())]
         rows = data.sample(share, [one for one in dict.fromkeys(wanted) if one in dtypes])
         return cls(name, data, rows if (known := _label(data, rows)) is None else rows.filter(known.is_not_null()))
 
@@ -52,6 +54,11 @@ class Sample:
         """The time of each row; None where there is no such column."""
         time = self.data.schema.time
         return self.rows[time] if time is not None and time in self.rows.columns else None
+
+
+def time_likes(schema: FeatureSchema) -> list[str]:
+    """Columns that were left out because they look like a time and were not named as one."""
+    return [name for name, reason in schema.ignored.items() if reason.endswith(TIME)]
 
 
 def _label(data: Dataset, rows: pl.DataFrame) -> pl.Series | None:
