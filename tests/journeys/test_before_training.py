@@ -157,6 +157,15 @@ def test_a_fit_says_what_its_quick_checks_find_and_goes_on(program: Program, sic
     assert program("fit", *words, "--out", "again", "--quiet").stderr == ""
 
 
+def test_a_fit_on_rows_whose_time_nobody_named(program: Program, tmp_path: Path) -> None:
+    log = click_log()
+    (time,) = {*log.columns} & {"ts", "time", "timestamp"}
+    log.write_csv(tmp_path / "clicks.csv")
+    words = [one for one in FIT if one not in ("--time", time)]
+    said = program("fit", "clicks.csv", *words, *SMALL, "--set", "train.epochs=1", "--out", "run").stderr
+    assert f"if {time} says when a row happened; --time {time} splits by it" in said
+
+
 def test_a_fit_on_one_class_stops(program: Program, tmp_path: Path) -> None:
     click_log(500).with_columns(click=pl.lit(0)).write_csv(tmp_path / "none.csv")
     said = program("fit", "none.csv", *FIT, *SMALL, "--out", "run", code=1).stderr

@@ -7,8 +7,9 @@ from typing import Any
 import polars as pl
 
 from crossfield.checks.finding import Finding
-from crossfield.checks.sample import Sample, time_likes
+from crossfield.checks.sample import Sample
 from crossfield.data.dataset import Dataset
+from crossfield.data.guess import time_likes
 from crossfield.data.numeric import number
 from crossfield.data.source import reading
 from crossfield.data.tokens import TEXT, canonical

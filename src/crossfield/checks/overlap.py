@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 
 from crossfield.checks.finding import Finding, Severity
-from crossfield.checks.sample import Sample, time_likes
+from crossfield.checks.sample import Sample
 from crossfield.data.dataset import Dataset
+from crossfield.data.guess import time_likes
 from crossfield.data.labels import positive
 from crossfield.data.source import reading
 from crossfield.data.tokens import canonical

@@ -7,10 +7,10 @@ from functools import cached_property
 import polars as pl
 
 from crossfield.data.dataset import Dataset
-from crossfield.data.guess import TIME
+from crossfield.data.guess import time_likes
 from crossfield.data.labels import positive
 from crossfield.metrics import Mask, Vector
-from crossfield.schema import Feature, FeatureSchema, Kind
+from crossfield.schema import Feature, Kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +54,6 @@ class Sample:
         """The time of each row; None where there is no such column."""
         time = self.data.schema.time
         return self.rows[time] if time is not None and time in self.rows.columns else None
-
-
-def time_likes(schema: FeatureSchema) -> list[str]:
-    """Columns that were left out because they look like a time and were not named as one."""
-    return [name for name, reason in schema.ignored.items() if reason.endswith(TIME)]
 
 
 def _label(data: Dataset, rows: pl.DataFrame) -> pl.Series | None:

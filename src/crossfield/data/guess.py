@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from crossfield.data.text import BOOLEAN, LIST, NUMBER
-from crossfield.schema import Kind
+from crossfield.schema import FeatureSchema, Kind
 
 MIN_ROWS = 50
 """With fewer rows, values that never repeat prove nothing."""
@@ -40,6 +40,11 @@ class Guess:
     separator: str | None = None
     is_unique: bool = False
     """Left out because no value comes twice; a sample alone cannot tell."""
+
+
+def time_likes(schema: FeatureSchema) -> list[str]:
+    """Columns that were left out because they look like a time and were not named as one."""
+    return [name for name, reason in schema.ignored.items() if reason.endswith(TIME)]
 
 
 def guess(column: pl.Series, *, whole: bool) -> Guess:
