@@ -230,7 +230,7 @@ def doctor(
     schema: SchemaOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is wrong with the machine, the rows and their split before anything is trained; alone, the machine."""
+    """Say what is wrong with rows, their split and the machine before anything is trained; alone, the machine only."""
     flags = locals()
     from crossfield import verbs
 

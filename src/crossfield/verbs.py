@@ -27,6 +27,7 @@ from crossfield.doctor import Diagnosis, examine
 from crossfield.environment import judge, look_at_machine, machine_text
 from crossfield.errors import ConfigError, DataError, NotFiniteError, RunError, nearest
 from crossfield.files import RunLock, atomic_path, read_json, read_lines, write_bytes, write_json
+from crossfield.fitting import data_sha256
 from crossfield.models import CATALOGUE
 from crossfield.pages.page import model_page, paper_of
 from crossfield.pages.render import as_text
@@ -258,7 +259,10 @@ def evaluate(run: Path, data: str, *, device: str, intervals: bool, out: Path | 
     ranker = Ranker.load(run, device=device)
     if out is not None and ranker.schema.label is None:
         raise ConfigError("the page draws calibration, which wants labels: this run was trained without and only ranks")
-    report = ranker.evaluate(rows_of(ranker, data), intervals=intervals)
+    rows = rows_of(ranker, data)
+    if isinstance(rows, Dataset) and not is_public(data):
+        _note_training_files(ranker, data_sha256(rows))
+    report = ranker.evaluate(rows, intervals=intervals)
     if out is None:
         return Result(report, _report_text(report))
     title = f"Calibration of {ranker.recipe.name} on {data}"
@@ -292,15 +296,15 @@ def calibrate(run: Path, data: str, *, method: Method, device: str) -> Result:
         rows = rows_of(ranker, data)
         ranker.calibrate(rows, method=method)
         ranker.bundle.save_calibration(run)
-    if not is_public(data):
-        _note_training_files(ranker)
+    if not is_public(data) and ranker.bundle.calibration is not None:
+        _note_training_files(ranker, ranker.bundle.calibration.files)
     text = f"{_calibrated(ranker)} How good that is, other rows tell: crossfield evaluate {run} OTHER_ROWS"
     return Result({"run": str(run), "calibration": _calibration_json(ranker)}, text)
 
 
-def _note_training_files(ranker: Ranker) -> None:
+def _note_training_files(ranker: Ranker, files: Mapping[str, str]) -> None:
+    """Say which of these files (name -> SHA-256) the model was trained on: public sets part their files themselves."""
     trained = set(ranker.about["data_sha256"].values())
-    files = {} if ranker.bundle.calibration is None else ranker.bundle.calibration.files
     for name in (name for name, sha256 in files.items() if sha256 in trained):
         say(f"note: the model was trained on rows of {name}, so it knows them better than others; use fresh rows")
 
