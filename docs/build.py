@@ -9,13 +9,15 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from errors_page import errors_page
+from reliability_page import reliability_page
 from speed_page import speed_page
 
 from crossfield.config import Config, settings_of
 from crossfield.models import CATALOGUE
 from crossfield.pages.page import model_page
 from crossfield.pages.render import as_markdown, as_svg, index_markdown, markdown_table
-from crossfield.proof import Spread
+from crossfield.proof import Spread, Table, table_names
 from crossfield.proof_page import value_text
 from crossfield.recipe import SECTIONS
 from crossfield.verbs import draw_tables
@@ -24,6 +26,7 @@ DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "src" / "crossfield"
 RESULTS = DOCS.parent / "benchmarks" / "results"
 MODELS = DOCS / "models"
+RELIABILITY = ("reliability", "reliability-daily")
 SPEED = ("speed", "speed-house", "memory-encode")
 MEASURED = PACKAGE / "pages" / "measured.json"
 
@@ -39,6 +42,8 @@ def main() -> None:
         DOCS / "models.md": index_markdown(pages),
         DOCS / "benchmarks.md": draw_tables(RESULTS, None).json["page"],
         DOCS / "experiments.md": experiments_page(),
+        DOCS / "errors.md": errors_page(),
+        DOCS / "reliability.md": reliability_page(*(lines_of(RESULTS / f"{one}.jsonl") for one in RELIABILITY)),
         DOCS / "speed.md": speed_page(*(lines_of(RESULTS / f"{one}.jsonl") for one in SPEED)),
         **{MODELS / f"{page.name}.md": as_markdown(page) for page in pages},
         **{MODELS / f"{page.name}.svg": as_svg(page) for page in pages},
@@ -75,10 +80,12 @@ def measured_json() -> str:
 
 
 def by_recipe(lines: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Finished runs of unchanged recipes with test metrics, by recipe."""
+    """Finished runs of unchanged recipes with test metrics, by recipe; of tables only rows as they are now."""
+    now = {row.sha256 for name in table_names() for row in Table.read(name).rows}
     found: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
-        if line.get("recipe") and "auc" in line.get("metrics", {}):
+        is_current = "row_sha256" not in line or line["row_sha256"] in now
+        if line.get("recipe") and is_current and "auc" in line.get("metrics", {}):
             found.setdefault(line["recipe"], []).append(line)
     return found
 

@@ -7,12 +7,14 @@ import pytest
 
 from crossfield.errors import CorruptError, RunError
 from crossfield.files import (
+    MANIFEST,
     RunLock,
     append_line,
     atomic_path,
     confined,
     has_checksum,
     make_folder,
+    one_state,
     read_json,
     read_lines,
     read_manifest,
@@ -130,6 +132,19 @@ def test_manifest_names_what_is_missing_truncated_or_foreign(tmp_path: Path) -> 
 def test_paths_stay_inside(tmp_path: Path, name: str) -> None:
     with pytest.raises(CorruptError, match="leads out of"):
         confined(tmp_path, name)
+
+
+def test_what_is_read_around_a_change_is_of_no_use(tmp_path: Path) -> None:
+    seal(tmp_path)
+    with one_state(tmp_path):
+        read_manifest(tmp_path, "store")
+    with pytest.raises(RunError, match="written anew while it was read"), one_state(tmp_path):
+        (tmp_path / MANIFEST).unlink()
+    with pytest.raises(RunError, match="written anew while it was read"), one_state(tmp_path):
+        seal(tmp_path)
+        raise CorruptError("read in between")
+    with pytest.raises(CorruptError, match="damaged"), one_state(tmp_path):
+        raise CorruptError("damaged")
 
 
 def test_lines_round_trip_and_forgive_only_a_cut_end(tmp_path: Path) -> None:

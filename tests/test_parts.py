@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from crossfield.errors import ConfigError
+from crossfield.errors import ConfigError, DataError
 from crossfield.parts import is_public, part, with_public_options
 from crossfield.recipe import Recipe
 
@@ -27,6 +27,12 @@ def recipe_of(path: Path, **data: Any) -> Recipe:
 def test_no_rows_are_an_error() -> None:
     with pytest.raises(ConfigError, match="name the rows to train on"):
         part(Recipe.of({"model": {"name": "fm"}}))
+
+
+def test_a_public_name_that_is_spelt_wrong_gets_the_right_one() -> None:
+    recipe = Recipe.of({"data": {"path": "frape", "label": "label"}, "model": {"name": "fm"}})
+    with pytest.raises(DataError, match="folder frape; did you mean the public data set 'frappe'"):
+        part(recipe)
 
 
 def test_a_public_name_brings_its_options_behind_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

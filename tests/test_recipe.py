@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from crossfield.errors import ConfigError
-from crossfield.recipe import Recipe, set_dotted
+from crossfield.recipe import Recipe, recipe_path, set_dotted
 
 VALUES = {
     "data": {"label": "click", "user": "u", "crosses": [["u", "i"]]},
@@ -61,6 +61,14 @@ def test_files_that_are_no_recipes(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("a = ")
     with pytest.raises(ConfigError, match=r"bad\.toml is not TOML"):
         Recipe.read(tmp_path / "bad.toml")
+
+
+def test_a_folder_does_not_hide_a_recipe_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "frappe" / "deepfm").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert recipe_path(Path("frappe/deepfm")).is_file()
+    (tmp_path / "frappe" / "fm").write_text("")
+    assert recipe_path(Path("frappe/fm")) == Path("frappe/fm")
 
 
 def test_dotted_keys_do_not_go_through_values() -> None:

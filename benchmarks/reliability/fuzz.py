@@ -5,7 +5,8 @@
 recipe: TOML. schema: the JSON of a schema file. csv: a click log, read, fitted and encoded. run, checkpoint, store: one
 of their files, with the checksums made anew, so that what parses it gets it too. Bytes are flipped, cut, doubled and
 put in; values of JSON and TOML are swapped for others. With --record a line per kind goes to
-benchmarks/results/reliability.jsonl. Exit code 1 where anything else came out; such inputs are kept in --keep.
+benchmarks/results/reliability.jsonl. Exit code 1 where anything else came out; an input is made again from
+its seed, kind and number.
 """
 
 import argparse

@@ -14,8 +14,10 @@ from crossfield.data.encode import Encoder
 from crossfield.data.entities import Entities
 from crossfield.errors import CorruptError, RunError
 from crossfield.files import (
+    LOCK,
     MANIFEST,
     atomic_path,
+    one_state,
     read_manifest,
     read_object,
     rewrite_about,
@@ -90,9 +92,15 @@ class Bundle:
     def load(cls, folder: Path) -> Self:
         """Read a run that ``save`` wrote, every file checked first.
 
-        Raises RunError where there is no finished run, CorruptError where a file was changed or does not fit.
+        Raises RunError where there is no finished run or another process is writing it anew, CorruptError where a file
+        was changed or does not fit.
         """
-        check_finished(folder)
+        with one_state(folder):
+            check_finished(folder)
+            return cls._read(folder)
+
+    @classmethod
+    def _read(cls, folder: Path) -> Self:
         said = read_manifest(folder, KIND)
         recipe = Recipe.read(folder / "recipe.toml")
         encoder = Encoder.load(folder / "encoder")
@@ -109,8 +117,9 @@ class Bundle:
 
 def load_training(folder: Path) -> dict[str, Any] | None:
     """What an update of a run goes on from, None where nothing was kept; raises CorruptError where it was changed."""
-    check_finished(folder)
-    return read_state(folder / TRAINING, kind=TRAINING) if (folder / TRAINING).is_dir() else None
+    with one_state(folder):
+        check_finished(folder)
+        return read_state(folder / TRAINING, kind=TRAINING) if (folder / TRAINING).is_dir() else None
 
 
 def check_finished(folder: Path) -> None:
@@ -118,9 +127,11 @@ def check_finished(folder: Path) -> None:
     if not folder.is_dir():
         raise RunError(f"there is no run at {folder}; train one with: crossfield fit DATA --model NAME --out {folder}")
     if not (folder / MANIFEST).is_file():
-        unfinished = (folder / "work").is_dir()
-        hint = "an unfinished run; finish it with --resume" if unfinished else "not a Crossfield run"
-        raise RunError(f"{folder} is {hint}")
+        if (folder / "work").is_dir():
+            raise RunError(f"{folder} is an unfinished run; finish it with --resume")
+        if (folder / LOCK).is_file():
+            raise RunError(f"{folder} is being written, or writing it was cut short; try again, or write it anew")
+        raise RunError(f"{folder} is not a Crossfield run")
 
 
 def read_about(folder: Path) -> dict[str, Any]:

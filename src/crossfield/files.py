@@ -13,6 +13,7 @@ from typing import Any, Self
 from crossfield.errors import CorruptError, RunError
 
 MANIFEST = "manifest.json"
+LOCK = ".lock"
 FORMAT_VERSION = 1
 
 
@@ -121,6 +122,31 @@ def read_manifest(folder: Path, kind: str, *, checksums: bool = True) -> dict[st
     return about
 
 
+@contextmanager
+def one_state(folder: Path) -> Iterator[None]:
+    """Around reading the files of a sealed folder: they must be of one writing.
+
+    Writers take the manifest away first and put it back last. Raises RunError where that happened meanwhile.
+    """
+    before = _manifest_bytes(folder)
+    broken: CorruptError | None = None
+    try:
+        yield
+    except CorruptError as error:
+        broken = error
+    if _manifest_bytes(folder) != before:
+        raise RunError(f"{folder} was written anew while it was read; read it again")
+    if broken is not None:
+        raise broken
+
+
+def _manifest_bytes(folder: Path) -> bytes | None:
+    try:
+        return (folder / MANIFEST).read_bytes()
+    except OSError:
+        return None
+
+
 def rewrite_about(folder: Path, kind: str, about: Mapping[str, Any]) -> None:
     """Change what a sealed folder says about itself, all at once; its files stay sealed as they were."""
     content = {**_sealed(folder, kind), "about": dict(about)}
@@ -188,7 +214,7 @@ class RunLock:
     """Keeps a second process out of a run directory; the lock dies with the process that holds it."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / ".lock"
+        self._path = folder / LOCK
 
     def __enter__(self) -> Self:
         self._is_new = make_folder(self._path.parent)

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from crossfield.data.dataset import Dataset
 from crossfield.data.public import PUBLIC, RankingTest, load_public, public_set
-from crossfield.errors import ConfigError
+from crossfield.errors import ConfigError, DataError
 from crossfield.ranker import load_as
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
@@ -48,6 +49,8 @@ def part(recipe: Recipe, schema: Path | None = None) -> Parts:
         raise ConfigError("name the rows to train on: a file, a folder, a glob or a public data set")
     if is_public(data.path):
         return _part_public(recipe, data.path, schema)
+    if close := get_close_matches(data.path, [] if Path(data.path).exists() else list(PUBLIC), n=1):
+        raise DataError(f"there is no file or folder {data.path}; did you mean the public data set {close[0]!r}?")
     whole = load_as(recipe, data.path, schema)
     if data.valid is not None:
         return Parts(whole, load_as(recipe, data.valid, whole.schema), None, "given")

@@ -32,7 +32,7 @@ from crossfield.errors import ConfigError, DataError, RunError, SchemaError
 from crossfield.evaluate import Predictions, click_report, id_slices, rank_candidates, rank_catalogue
 from crossfield.evaluate import predict as predict_batches
 from crossfield.evaluate import recommend as recommend_ids
-from crossfield.files import MANIFEST, RunLock, make_folder
+from crossfield.files import MANIFEST, RunLock
 from crossfield.fitting import (
     EVALUATION_ROWS,
     FREE,
@@ -467,13 +467,13 @@ class Ranker:
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the trained ranker: safetensors, Arrow, JSON and TOML under one checksummed manifest, never pickle.
 
-        Raises RunError where a run is there already, unless it is to be replaced.
+        Raises RunError where a run is there already, unless it is to be replaced, or another process writes one.
         """
-        if not overwrite:
-            _refuse_run(Path(folder), "save to another folder, or with overwrite=True to replace it")
-        self._bundle = replace(self.bundle, training=self._training)  # read before anything there is replaced
-        make_folder(Path(folder))
-        self._save(Path(folder))
+        with RunLock(Path(folder)):
+            if not overwrite:
+                _refuse_run(Path(folder), "save to another folder, or with overwrite=True to replace it")
+            self._bundle = replace(self.bundle, training=self._training)  # read before anything there is replaced
+            self._save(Path(folder))
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu") -> Self:

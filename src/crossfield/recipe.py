@@ -110,7 +110,7 @@ def model_config(name: str | None, values: Mapping[str, Any]) -> ModelConfig:
 def recipe_path(path: Path) -> Path:
     """A recipe file: as given, or one that the package ships (``frappe/deepfm``)."""
     shipped = files("crossfield") / "recipes" / f"{path}.toml"
-    return Path(str(shipped)) if not path.exists() and shipped.is_file() else path
+    return Path(str(shipped)) if not path.is_file() and shipped.is_file() else path
 
 
 def read_toml(path: Path) -> dict[str, Any]:

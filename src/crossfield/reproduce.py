@@ -69,7 +69,7 @@ class Trial:
     def _fitted(self, row: Row, starts: Sequence[str] = ()) -> "_Fitted":
         """A row's run of this seed, trained as far as it is not yet; solved models are not kept, they can be large."""
         recipe = row.recipe(self.seed, threads=self.threads, start_from=starts or None)
-        folder = self.work / row.table / row.name / f"seed-{self.seed}"
+        folder = self.work / row.table / f"{row.name}-{row.sha256[:8]}" / f"seed-{self.seed}"
         parts = part(recipe)
         is_solved = issubclass(CATALOGUE[recipe.name], Solved)
         out = None if is_solved else folder

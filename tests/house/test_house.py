@@ -12,6 +12,8 @@ COMMANDS = [
     "fit",
     "plan",
     "doctor",
+    "update",
+    "replay",
     "evaluate",
     "calibrate",
     "predict",
@@ -20,6 +22,7 @@ COMMANDS = [
     "schema",
     "data",
     "tour",
+    "reproduce",
 ]
 
 

@@ -38,7 +38,8 @@ def test_two_quick_rows_stay_in_their_committed_intervals(program: Program, tmp_
 def test_a_stopped_table_saves_its_run_and_goes_on(tmp_path: Path) -> None:
     options = ["--seeds", "1", "--results", str(tmp_path), "--work", str(tmp_path / "runs")]
     command = [sys.executable, "-m", "crossfield", "reproduce", "frappe", "dualmlp", *options]
-    checkpoints = tmp_path / "runs" / "frappe" / "dualmlp" / "seed-0" / "work" / "checkpoints"
+    folder = f"dualmlp-{Table.read('frappe').row('dualmlp').sha256[:8]}"
+    checkpoints = tmp_path / "runs" / "frappe" / folder / "seed-0" / "work" / "checkpoints"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         started = time.monotonic()
         while not (checkpoints / "log.jsonl").is_file() and time.monotonic() - started < 60:
