@@ -55,7 +55,7 @@ def test_automatic_precision_follows_the_hardware_and_says_so(monkeypatch: pytes
 def test_compiling_is_chosen_for_long_runs_of_one_shape(
     switch: Switch, seconds: float, is_jagged: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acceleration, "_can_compile", lambda device: True)
+    monkeypatch.setattr(acceleration, "can_compile", lambda device: True)
     chosen, why = choose_compile(switch, CPU, seconds=seconds, is_jagged=is_jagged)
     assert chosen is expected
     assert why.startswith("compiled" if expected else "not compiled")
@@ -74,7 +74,7 @@ def test_expected_seconds_count_the_linear_layers() -> None:
 
 
 def test_means_are_chosen_together_with_a_phrase_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceleration, "_can_compile", lambda device: True)
+    monkeypatch.setattr(acceleration, "can_compile", lambda device: True)
     schemas = (ModelSchema(), ModelSchema(sequences=(Field("genres", 4, Kind.MULTI),)))
     options = {"threads": 1, "precision": "fp32", "compile": "auto", "num_rows": 10**9}
     flat, jagged = (choose_means(Wide(one), CPU, **options) for one in schemas)  # type: ignore[arg-type]

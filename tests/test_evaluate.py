@@ -323,6 +323,28 @@ def test_intervals_of_ranks_are_over_users() -> None:
     assert often["intervals"]["hr@1"] == pytest.approx(once["intervals"]["hr@1"])
 
 
+def test_slices_of_candidates_by_user_and_item() -> None:
+    table = np.zeros((4, 8))
+    table[2, 5] = 1  # user 2 finds item 5, user 3 nothing, the new user no new item
+    user_counts, item_counts = [0, 0, 50, 9], [0, 0, 30, 30, 30, 3, 30, 30]
+    arguments = Scores(table), Pairs(8), [2, 3, 1], [5, 2, 1], [[2, 3], [3, 4], [3, 4]]
+    report = rank_candidates(*arguments, ks=(1,), counts={"user": user_counts, "item": item_counts})
+    found = {name: (one["n"], one["hr@1"]) for name, one in report["slices"].items()}
+    third = pytest.approx(1 / 3)
+    assert found == {
+        "user:seen": (1, 1.0),
+        "user:rare": (1, third),
+        "user:new": (1, third),
+        "item:seen": (1, third),
+        "item:rare": (1, 1.0),
+        "item:new": (1, third),
+    }
+    assert "slices" not in rank_candidates(*arguments) and "intervals" in report["slices"]["user:seen"]
+    without = rank_candidates(*arguments, counts={"user": user_counts, "item": item_counts}, intervals=False)
+    assert "intervals" not in without and "intervals" not in without["slices"]["user:seen"]
+    json.dumps(report, allow_nan=False)
+
+
 def test_nobody_to_rank_for() -> None:
     report = rank_candidates(Scores(np.zeros((3, 5))), Pairs(5), [], [], np.empty((0, 3)))
     assert report["n"] == 0 and report["hr@10"] is None and report["mrr"] is None
@@ -372,6 +394,24 @@ def test_targets_met_in_training_are_left_out_and_new_ones_missed() -> None:
     assert report["recall@1"] == pytest.approx((1 / 3 + 0) / 2)
     assert report["recall@2"] == pytest.approx((1 / 3 + 1) / 2)
     assert report["mrr"] == pytest.approx((1 + 1 / 2) / 2)
+
+
+def test_slices_of_the_catalogue_take_the_targets_apart() -> None:
+    table = np.tile(np.arange(10.0), (4, 1))
+    counts = {"user": [0, 0, 12, 4], "item": [0, 0, *[20] * 6, 2, 20]}
+    # 2: the best item, a rare one behind it, and one that training never met; 3: the third best.
+    report = rank_catalogue(Scores(table), Pairs(10), {2: [9, 8, 1], 3: [7]}, ks=(1, 2), counts=counts)
+    found = {name: (one["n"], one["targets"], one["recall@2"]) for name, one in report["slices"].items()}
+    assert found == {
+        "user:seen": (1, 3, pytest.approx(2 / 3)),
+        "user:rare": (1, 1, 0.0),
+        "user:new": (0, 0, None),
+        "item:seen": (2, 2, 0.5),
+        "item:rare": (1, 1, 1.0),
+        "item:new": (1, 1, 0.0),
+    }
+    assert report["slices"]["item:rare"]["ndcg@2"] == pytest.approx(1 / np.log2(3))  # of one target, found second
+    json.dumps(report, allow_nan=False)
 
 
 def test_the_catalogue_is_what_training_saw() -> None:

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from crossfield.data.dataset import Dataset, load
-from crossfield.errors import ConfigError
+from crossfield.errors import ConfigError, DataError
 from crossfield.fitting import Prepared, check_same, fingerprint, prepare
 from crossfield.recipe import Recipe
 
@@ -89,3 +89,19 @@ def test_recipes_are_the_same_but_for_what_may_change() -> None:
         check_same(recipe_of(calibration={"method": "platt"}).plain(), now, free={"train.threads"})
     with pytest.raises(ConfigError, match=r"train\.lr was 0\.5 .*--overwrite"):
         check_same(recipe_of(train={"lr": 0.5}).plain(), now)
+
+
+def test_what_the_quick_checks_find_is_kept_with_the_rows(cached: Path) -> None:
+    leaky = pl.concat([ROWS] * 5).with_columns(leak=pl.col.click * 2 + pl.col.age / 100)
+    rows = rows_of(cached / "rows.csv", leaky)
+    first, second = (prepared(rows, cached / work) for work in ("one", "two"))
+    assert second.reused and ("error", "leak") in [(one.severity, one.where) for one in first.findings]
+    assert first.findings == second.findings
+
+
+def test_one_class_is_refused(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path / "rows.csv", ROWS.with_columns(click=pl.lit(1)))
+    with pytest.raises(
+        DataError, match=r"click is true in every row of rows\.csv \(train\), so there is nothing to learn"
+    ):
+        prepared(rows, tmp_path)

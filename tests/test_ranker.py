@@ -148,7 +148,12 @@ def test_implicit_pairs_are_ranked(tmp_path: Path) -> None:
     assert report["hr@10"] > floor["hr@10"]
     pairs = test.frame.collect()
     negatives = np.tile(np.arange(100, 120), (len(pairs), 1))
-    assert 0 < ranker.evaluate(RankingTest(pairs, negatives))["hr@5"] <= 1
+    among = ranker.evaluate(RankingTest(pairs, negatives))
+    assert 0 < among["hr@5"] <= 1
+    for one in (report, among):
+        for role in ("user", "item"):
+            assert sum(part["n"] for name, part in one["slices"].items() if name.startswith(role)) >= one["n"], role
+    assert "intervals" not in ranker.evaluate(test, intervals=False)
 
 
 def test_neumf_starts_from_a_trained_gmf_and_mlp(tmp_path: Path) -> None:

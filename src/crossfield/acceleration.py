@@ -73,7 +73,7 @@ def choose_compile(switch: Switch, device: torch.device, *, seconds: float, is_j
         return False, "not compiled: multi-valued fields give every batch another shape"
     if switch == "on":
         return True, "compiled as asked"
-    if not _can_compile(device):
+    if not can_compile(device):
         return False, "not compiled: no C++ compiler or Python headers here"
     is_worth = seconds > _WORTH * _COMPILE_SECONDS
     return is_worth, f"{'compiled' if is_worth else 'not compiled'}: about {seconds:,.0f} s of training expected"
@@ -93,7 +93,8 @@ def expected_seconds(model: nn.Module, device: torch.device, *, num_rows: int, t
     return 6.0 * weights * num_rows / (_SPEED.get(device.type, 1e13) * (threads if device.type == "cpu" else 1))
 
 
-def _can_compile(device: torch.device) -> bool:
+def can_compile(device: torch.device) -> bool:
+    """Whether there is what compiling for a device needs: on a CPU a C++ compiler and Python's headers."""
     if device.type == "cuda":
         return True
     compilers = (os.environ.get("CXX"), "g++", "clang++")

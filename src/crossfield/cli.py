@@ -210,6 +210,40 @@ def plan(
 
 
 @app.command()
+def doctor(
+    data: PlannedArgument = None,
+    valid: ValidOption = None,
+    label: LabelOption = None,
+    positive: PositiveOption = None,
+    user: UserOption = None,
+    item: ItemOption = None,
+    time: TimeOption = None,
+    weight: WeightOption = None,
+    ignore: IgnoreOption = None,
+    kind: KindOption = None,
+    cross: CrossOption = None,
+    columns: ColumnsOption = None,
+    header: HeaderOption = None,
+    separator: SeparatorOption = None,
+    missing: MissingOption = None,
+    split: SplitOption = None,
+    recipe: RecipeOption = None,
+    setting: SetOption = None,
+    schema: SchemaOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is wrong with rows, their split and the machine before anything is trained; alone, the machine only."""
+    flags = locals()
+    from crossfield import verbs
+
+    if data is not None and recipe is None and verbs.is_recipe(data):
+        recipe, flags = Path(data), {**flags, "data": None}
+    settings = _recipe_settings(flags)
+    chosen = verbs.resolve_rows(recipe, settings) if recipe is not None or settings else None
+    _print(verbs.doctor(chosen, schema=schema), as_json)
+
+
+@app.command()
 def evaluate(
     run: RunArgument,
     data: RowsArgument,
@@ -400,7 +434,7 @@ def reproduce(
 
 
 def _recipe_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Recipe key -> value of the flags that were given, of all flags of ``fit``, ``plan`` or ``schema`` by name."""
+    """Recipe key -> value of the flags that were given, of all flags of a command about rows by name."""
     same = ("valid", "label", "user", "item", "time", "weight", "ignore", "header", "separator", "split")
     data = {name: flags.get(name) for name in same} | {
         "path": flags["data"],

@@ -180,13 +180,15 @@ def rank_candidates(
     ks: Sequence[int] = (10,),
     ties: Ties = "expected",
     merge_duplicates: bool = False,
+    counts: Mapping[str, ArrayLike] | None = None,
+    intervals: bool = True,
 ) -> dict[str, Any]:
     """Rank each held-out item among its negatives: HR@K, NDCG@K, MRR with intervals over users, ready for JSON.
 
-    users [n], positives [n], negatives [n, m], encoded ids. A negative that is the held-out item itself does not
-    compete with itself: it is left out and counted in ``self_negatives``. A negative that was drawn twice counts
-    twice, unless ``merge_duplicates``. ``ties="best"`` gives the target the best rank among equal scores, as old
-    papers did; a constant scorer then has HR@K = 1.
+    users [n], positives [n], negatives [n, m], encoded ids; counts: role -> training rows of each id, for slices as in
+    ``id_slices``. A negative that is the held-out item itself does not compete with itself: it is left out and counted
+    in ``self_negatives``. A negative that was drawn twice counts twice, unless ``merge_duplicates``. ``ties="best"``
+    gives the target the best rank among equal scores, as old papers did; a constant scorer then has HR@K = 1.
     """
     users, positives, negatives = (np.asarray(one, np.int64) for one in (users, positives, negatives))
     _check_cutoffs(ks)
@@ -202,7 +204,8 @@ def rank_candidates(
         "ties": ties,
         "merge_duplicates": merge_duplicates,
         "self_negatives": int(is_self.sum()),
-        **_rank_metrics(ranks, users, ks, single=True),
+        **_rank_metrics(ranks, users, ks, single=True, intervals=intervals),
+        **_rank_slices(ranks, users, positives, ks, counts=counts, single=True, intervals=intervals),
     }
 
 
@@ -222,14 +225,39 @@ def _check_cutoffs(ks: Sequence[int]) -> None:
         raise ConfigError(f"cut-offs are {list(ks)}; give at least one, each 1 or more, such as 10")
 
 
-def _rank_metrics(ranks: Ranks, users: Ids, ks: Sequence[int], *, single: bool) -> dict[str, Any]:
+def _rank_metrics(ranks: Ranks, users: Ids, ks: Sequence[int], *, single: bool, intervals: bool) -> dict[str, Any]:
     """Means over lists, and their intervals; with one target per list recall is the hit rate and left out."""
     families = {"hr": metrics.hit_rate, "ndcg": metrics.ndcg} | ({} if single else {"recall": metrics.recall})
     values = {f"{name}@{k}": family(ranks, k) for name, family in families.items() for k in ks}
     values["mrr"] = metrics.reciprocal_rank(ranks)
     means = {name: _mean_of(one) for name, one in values.items()}
     report: dict[str, Any] = {name: _plain(mean(np.ones(len(users)))) for name, mean in means.items()}
-    return {**report, "intervals": _intervals(means, _owners(users, users < FIRST))}
+    if intervals:
+        report["intervals"] = _intervals(means, _owners(users, users < FIRST))
+    return report
+
+
+def _rank_slices(
+    ranks: Ranks,
+    users: Ids,
+    items: Ids,
+    ks: Sequence[int],
+    *,
+    counts: Mapping[str, ArrayLike] | None,
+    single: bool,
+    intervals: bool,
+) -> dict[str, Any]:
+    """The metrics by how well the user [lists] and the item [targets] are known, of those targets alone."""
+    if counts is None:
+        return {}
+    slices = {}
+    for role, ids in (("user", users[ranks.lists]), ("item", items)):
+        for name, mask in id_slices(role, ids, counts[role]).items():
+            kept, lists = np.unique(ranks.lists[mask], return_inverse=True)
+            some = Ranks(ranks.better[mask], ranks.tied[mask], lists)
+            sizes = {"n": len(kept)} if single else {"n": len(kept), "targets": int(mask.sum())}
+            slices[name] = {**sizes, **_rank_metrics(some, users[kept], ks, single=single, intervals=intervals)}
+    return {"slices": slices}
 
 
 def _mean_of(values: Vector) -> Statistic:
@@ -243,13 +271,16 @@ def rank_catalogue(
     *,
     ks: Sequence[int] = (10,),
     block: int = 1 << 20,
+    counts: Mapping[str, ArrayLike] | None = None,
+    intervals: bool = True,
 ) -> dict[str, Any]:
     """Rank every item a user has not met in training: HR@K, Recall@K, NDCG@K, MRR, intervals, ready for JSON.
 
-    targets: user id -> held-out item ids, encoded. Users that training did not see share one id and cannot be told
-    apart: their targets are left out and counted in ``new_user_targets``. A target that its user met in training is
-    no candidate: it is left out too and counted in ``seen_targets``. A target that training did not see cannot be
-    found: it counts as missed, and in ``new_targets``. ``n`` users are left; ``block`` scores are held at a time.
+    targets: user id -> held-out item ids, encoded; counts: as for ``rank_candidates``. Users that training did not see
+    share one id and cannot be told apart: their targets are left out and counted in ``new_user_targets``. A target
+    that its user met in training is no candidate: it is left out too and counted in ``seen_targets``. A target that
+    training did not see cannot be found: it counts as missed, and in ``new_targets``. ``n`` users are left; ``block``
+    scores are held at a time.
     """
     _check_cutoffs(ks)
     all_users, all_lists, all_items = _flatten(targets)
@@ -265,7 +296,8 @@ def rank_catalogue(
         "seen_targets": len(all_items) - len(items),
         "new_targets": int(np.isinf(ranks.better).sum()),
         "new_user_targets": sum(np.size(items) for user, items in targets.items() if user < FIRST),
-        **_rank_metrics(ranks, users, ks, single=False),
+        **_rank_metrics(ranks, users, ks, single=False, intervals=intervals),
+        **_rank_slices(ranks, users, items, ks, counts=counts, single=False, intervals=intervals),
     }
 
 

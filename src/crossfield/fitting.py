@@ -18,6 +18,7 @@ import torch
 from crossfield import metrics
 from crossfield.bundle import Bundle
 from crossfield.calibration import Calibration, Method, check_rows
+from crossfield.checks.finding import Finding
 from crossfield.data.cache import code_digest, filling, kept_rows, mark_used
 from crossfield.data.dataset import Dataset
 from crossfield.data.encode import Encoded, Encoder, on_disk
@@ -26,7 +27,8 @@ from crossfield.data.negatives import NegativeSampler, keep_mask
 from crossfield.data.resident import keep_on
 from crossfield.data.store import Position, Reader, Store, write_store
 from crossfield.data.vocabulary import Evict, Growth
-from crossfield.errors import ConfigError, CorruptError, RunError, SchemaError
+from crossfield.doctor import look_quickly
+from crossfield.errors import ConfigError, CorruptError, DataError, RunError, SchemaError
 from crossfield.evaluate import predict, rank_candidates
 from crossfield.files import read_json, sha256_of, write_json
 from crossfield.growth import grown_model, grown_state
@@ -64,6 +66,8 @@ class Prepared:
     """Training rows left out by ``data.negative_rate``."""
     reused: bool = False
     """Whether an earlier run encoded them."""
+    findings: tuple[Finding, ...] = ()
+    """What the quick checks of the raw rows found, worst first, notes left out."""
 
 
 Watch = Callable[[Prepared, Model], dict[str, float]]
@@ -93,7 +97,7 @@ def fit_bundle(
     prepared = prepare(recipe, train, valid, work=work, resume=resume)
     if prepared.reused:
         say("these rows are encoded already, by an earlier run on the same files; CROSSFIELD_CACHE=off forgets that")
-    for note in _notes(prepared):
+    for note in (*_notes(prepared), *(f"{one.severity}: {one}" for one in prepared.findings)):
         say(note)
     _check_calibration(recipe.calibration.method, prepared.valid)
     torch.manual_seed(recipe.train.seed)
@@ -251,10 +255,22 @@ def _encode(recipe: Recipe, train: Dataset, valid: Dataset | None, *, folder: Pa
     with on_disk(train, folder=folder) as rows:
         encoder = Encoder.fit(rows, recipe.encoder)
         store = _write(_thinned(encoder.stream(rows, labelled=True), recipe), encoder, folder / "train")
-    if valid is not None:
-        _write(encoder.stream(valid, labelled=True), encoder, folder / "valid")
+        _check_classes(store, train)
+        valid_rows = None
+        if valid is not None:
+            valid_rows = _write(encoder.stream(valid, labelled=True), encoder, folder / "valid").num_rows
+        findings = look_quickly(rows, valid, valid_rows=valid_rows, split=recipe.data.split)
     encoder.save(folder / "encoder")
-    write_json(folder / "prepared.json", {"key": key, "rows_kept_out": train.num_rows - store.num_rows})
+    about = {"key": key, "rows_kept_out": train.num_rows - store.num_rows}
+    write_json(folder / "prepared.json", {**about, "findings": [one.to_json() for one in findings]})
+
+
+def _check_classes(store: Store, train: Dataset) -> None:
+    """Raise DataError where all training rows have the same label: then there is nothing to learn."""
+    if train.schema.label is not None and store.positives in (0, store.num_rows):
+        said = f"{train.schema.label} is {'true' if store.positives else 'false'} in every row of {train.name}"
+        implicit = "; or, where every row is a positive, name no label but user and item" if store.positives else ""
+        raise DataError(f"{said}, so there is nothing to learn; see how the label is written{implicit}")
 
 
 def _vanished(folder: Path) -> Prepared:
@@ -293,9 +309,12 @@ def _open_prepared(folder: Path, key: str, *, has_valid: bool, verify: bool = Tr
         encoder = Encoder.load(folder / "encoder")
         valid = _open(folder / "valid", encoder, verify) if has_valid else None
         train = _open(folder / "train", encoder, verify)
-    except (CorruptError, KeyError):
+        findings = tuple(Finding(**one) for one in about["findings"] if one["severity"] != "note")
+    except (CorruptError, KeyError, TypeError):
         return None  # an interrupted or damaged preparation is simply made again
-    return Prepared(encoder, train, valid, _entities(train, encoder), about["rows_kept_out"])
+    return Prepared(
+        encoder, train, valid, _entities(train, encoder), rows_kept_out=about["rows_kept_out"], findings=findings
+    )
 
 
 def _open(folder: Path, encoder: Encoder, verify: bool) -> Store:
@@ -475,6 +494,7 @@ def _about(recipe: Recipe, model: Model, prepared: Prepared, train: Dataset) -> 
         "train_rate": rate,
         "integer_ids": _integer_ids(train),
         "notes": list(_notes(prepared)),
+        "findings": [one.to_json() for one in prepared.findings],
         "data_sha256": data_sha256(train),
         "recipe_sha256": recipe.sha256,
         "versions": versions(),

@@ -317,19 +317,19 @@ class Ranker:
         ks: Sequence[int] = (5, 10, 20),
         quiet: bool = False,
     ) -> dict[str, Any]:
-        """Metrics, JSON-ready: click metrics with slices for labelled rows, ranking metrics for implicit pairs.
+        """Metrics, JSON-ready: click metrics for labelled rows, ranking metrics for implicit pairs; slices of both.
 
         Implicit pairs are ranked against the whole catalogue, the user's training items left out; a RankingTest with
         its own negatives is ranked among these. Notes as for ``predict``.
         """
         strangers = Strangers(self.bundle.encoder.model_schema)
         if isinstance(data, RankingTest):
-            report = self._evaluate_ranking(data.pairs, data.negatives, ks, strangers)
+            report = self._evaluate_ranking(data.pairs, data.negatives, ks, intervals, strangers)
         else:
             dataset = self._rows(data).require(labelled=self.schema.label is not None)
             if self.schema.label is None:
                 pairs = dataset.frame.select(*self._pair_columns()).collect()
-                report = self._evaluate_ranking(pairs, None, ks, strangers)
+                report = self._evaluate_ranking(pairs, None, ks, intervals, strangers)
             else:
                 report = self._evaluate_clicks(dataset, intervals, strangers)
         _tell(strangers, quiet)
@@ -401,19 +401,25 @@ class Ranker:
         return self.bundle.entities
 
     def _evaluate_ranking(
-        self, pairs: pl.DataFrame, negatives: NDArray[Any] | None, ks: Sequence[int], strangers: Strangers
+        self,
+        pairs: pl.DataFrame,
+        negatives: NDArray[Any] | None,
+        ks: Sequence[int],
+        intervals: bool,
+        strangers: Strangers,
     ) -> dict[str, Any]:
         user, item = self._pair_columns()
+        counts = {"user": self.bundle.encoder.counts(user), "item": self.bundle.encoder.counts(item)}
         users, items = (self.bundle.encoder.id_of(name, pairs[name]) for name in (user, item))
         strangers.add_ids(user, users)
         strangers.add_ids(item, items)
         model, entities = self.bundle.model.to(self.device), self._entities()
         if negatives is not None:
             drawn = self.bundle.encoder.id_of(item, pl.Series(negatives.reshape(-1))).reshape(negatives.shape)
-            return rank_candidates(model, entities, users, items, drawn, ks=ks)
+            return rank_candidates(model, entities, users, items, drawn, ks=ks, counts=counts, intervals=intervals)
         targets = pl.DataFrame({"user": users, "item": items}).group_by("user", maintain_order=True).agg("item")
         held_out = {one: np.asarray(some) for one, some in zip(targets["user"], targets["item"], strict=True)}
-        return rank_catalogue(model, entities, held_out, ks=ks)
+        return rank_catalogue(model, entities, held_out, ks=ks, counts=counts, intervals=intervals)
 
     def recommend(
         self, users: Sequence[Any] | str | int | None = None, k: int = 10, *, filter_seen: bool = True

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -16,14 +16,18 @@ from crossfield.acceleration import check_device, num_cores
 from crossfield.advice import advise, plan_text
 from crossfield.bundle import check_finished
 from crossfield.calibration import Method
+from crossfield.checks.finding import worst_first
 from crossfield.config import settings_of
 from crossfield.console import say, silence
 from crossfield.data.dataset import Dataset
 from crossfield.data.public import PUBLIC, RankingTest, download, load_public, public_set
 from crossfield.data.source import find_files
 from crossfield.data.vocabulary import Evict
+from crossfield.doctor import Diagnosis, examine
+from crossfield.environment import judge, look_at_machine, machine_text
 from crossfield.errors import ConfigError, DataError, NotFiniteError, RunError, nearest
 from crossfield.files import RunLock, atomic_path, read_json, read_lines, write_bytes, write_json
+from crossfield.fitting import data_sha256
 from crossfield.models import CATALOGUE
 from crossfield.pages.page import model_page, paper_of
 from crossfield.pages.render import as_text
@@ -35,6 +39,7 @@ from crossfield.ranker import Ranker, load_as, split_off
 from crossfield.recipe import SECTIONS, Recipe, read_toml, recipe_path
 from crossfield.reliability_page import reliability_page
 from crossfield.reproduce import reproduce as run_rows
+from crossfield.schema import FeatureSchema
 from crossfield.tour import format_leaderboard, run_tour
 
 
@@ -65,6 +70,11 @@ def resolve_recipe(path: Path | None, model: str | None, settings: Mapping[str, 
     return Recipe.of({**values, "model": {**values.get("model", {}), "name": name}}).override(chosen)
 
 
+def resolve_rows(path: Path | None, settings: Mapping[str, Any]) -> Recipe:
+    """The recipe of a command that asks for rows and for no model; raises ConfigError as ``resolve_recipe``."""
+    return resolve_recipe(path, next(iter(CATALOGUE)) if path is None else None, settings)
+
+
 def is_recipe(name: str) -> bool:
     """Whether this names a recipe rather than rows."""
     return recipe_path(Path(name)).suffix == ".toml"
@@ -80,7 +90,7 @@ def describe_keys(recipe: Recipe) -> str:
     return "\n\n".join(blocks)
 
 
-# Fit and plan
+# Fit, plan, doctor
 
 
 def fit(
@@ -104,10 +114,52 @@ def fit(
 def plan(recipe: Recipe, out: Path, *, schema: Path | None, steps: int, device: str, quiet: bool) -> Result:
     """What ``fit`` would take: reads the rows as it does, counts, times some steps (0: none) and keeps no result."""
     check_device(device)
-    parts = _described_parts(recipe, schema, quiet=quiet)
-    train, valid = split_off(recipe, parts.train) if parts.valid is None else (parts.train, parts.valid)
-    found = make_plan(recipe, train, valid, steps=steps, out=out, device=torch.device(device))
+    parts = _with_validation(recipe, _described_parts(recipe, schema, quiet=quiet))
+    found = make_plan(recipe, parts.train, parts.valid, steps=steps, out=out, device=torch.device(device))
     return Result({**found.to_json(), "advice": list(advise(found))}, plan_text(found))
+
+
+def _with_validation(recipe: Recipe, parts: Parts) -> Parts:
+    """Parts as training has them: validation rows are split off where none are given."""
+    if parts.valid is not None:
+        return parts
+    train, valid = split_off(recipe, parts.train)
+    return replace(parts, train=train, valid=valid)
+
+
+def doctor(recipe: Recipe | None, *, schema: Path | None) -> Result:
+    """What is amiss with this machine and, where a recipe names some, with the rows and how they are parted."""
+    machine = look_at_machine()
+    found = [*judge(machine)]
+    answer: dict[str, Any] = {"environment": asdict(machine)}
+    lines = [machine_text(machine)]
+    if recipe is not None:
+        parts = _with_validation(recipe, part(recipe, schema))
+        diagnosis = examine(parts.train, _other_parts(parts), split=parts.split)
+        found += diagnosis.findings
+        answer["data"] = {"path": recipe.data.path, "split": parts.split, **diagnosis.to_json()}
+        lines.append(f"{recipe.data.path}: {_rows_text(parts, diagnosis)}")
+    findings = worst_first(found)
+    answer["findings"] = [one.to_json() for one in findings]
+    lines += [f"{one.severity:<8} {one}" for one in findings] or ["nothing to complain of"]
+    return Result(answer, "\n".join(lines))
+
+
+def _other_parts(parts: Parts) -> dict[str, Dataset]:
+    """Validation and test rows, where there are any; held-out pairs are rows with a user and an item."""
+    test = parts.test
+    if isinstance(test, RankingTest):
+        roles = FeatureSchema((), user=parts.train.schema.user, item=parts.train.schema.item)
+        test = Dataset(test.pairs.lazy(), roles, "held-out pairs")
+    return {name: one for name, one in (("validation", parts.valid), ("test", test)) if one is not None}
+
+
+def _rows_text(parts: Parts, diagnosis: Diagnosis) -> str:
+    rows = ", ".join(f"{count:,} {name} rows" for name, count in diagnosis.rows.items())
+    drawn = (
+        "" if diagnosis.looked_at == diagnosis.rows["training"] else f"; {diagnosis.looked_at:,} training rows drawn"
+    )
+    return f"{rows} ({parts.split} split){drawn}"
 
 
 def _described_parts(recipe: Recipe, schema: Path | None, *, quiet: bool) -> Parts:
@@ -207,7 +259,10 @@ def evaluate(run: Path, data: str, *, device: str, intervals: bool, out: Path | 
     ranker = Ranker.load(run, device=device)
     if out is not None and ranker.schema.label is None:
         raise ConfigError("the page draws calibration, which wants labels: this run was trained without and only ranks")
-    report = ranker.evaluate(rows_of(ranker, data), intervals=intervals)
+    rows = rows_of(ranker, data)
+    if isinstance(rows, Dataset) and not is_public(data):
+        _note_training_files(ranker, data_sha256(rows))
+    report = ranker.evaluate(rows, intervals=intervals)
     if out is None:
         return Result(report, _report_text(report))
     title = f"Calibration of {ranker.recipe.name} on {data}"
@@ -241,15 +296,15 @@ def calibrate(run: Path, data: str, *, method: Method, device: str) -> Result:
         rows = rows_of(ranker, data)
         ranker.calibrate(rows, method=method)
         ranker.bundle.save_calibration(run)
-    if not is_public(data):
-        _note_training_files(ranker)
+    if not is_public(data) and ranker.bundle.calibration is not None:
+        _note_training_files(ranker, ranker.bundle.calibration.files)
     text = f"{_calibrated(ranker)} How good that is, other rows tell: crossfield evaluate {run} OTHER_ROWS"
     return Result({"run": str(run), "calibration": _calibration_json(ranker)}, text)
 
 
-def _note_training_files(ranker: Ranker) -> None:
+def _note_training_files(ranker: Ranker, files: Mapping[str, str]) -> None:
+    """Say which of these files (name -> SHA-256) the model was trained on: public sets part their files themselves."""
     trained = set(ranker.about["data_sha256"].values())
-    files = {} if ranker.bundle.calibration is None else ranker.bundle.calibration.files
     for name in (name for name, sha256 in files.items() if sha256 in trained):
         say(f"note: the model was trained on rows of {name}, so it knows them better than others; use fresh rows")
 
@@ -354,7 +409,7 @@ def schema(data: str, out: Path | None, settings: Mapping[str, Any]) -> Result:
     """What each column is taken for."""
     if out is not None:
         refuse_to_replace(data, out)
-    recipe = resolve_recipe(None, next(iter(CATALOGUE)), {**settings, "data.path": data})
+    recipe = resolve_rows(None, {**settings, "data.path": data})
     if is_public(data):
         found = read_again(recipe, load_public(data).train, None, name=data)
     else:

@@ -5,8 +5,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from crossfield.data.guess import Guess, find_separator, guess
-from crossfield.schema import Kind
+from crossfield.data.guess import Guess, find_separator, guess, time_likes
+from crossfield.schema import FeatureSchema, Kind
 
 RNG = np.random.default_rng(0)
 DENSE, CATEGORICAL, MULTI, SEQUENCE = Kind.DENSE, Kind.CATEGORICAL, Kind.MULTI, Kind.SEQUENCE
@@ -138,3 +138,9 @@ def test_long_prose_is_left_out_and_short_text_is_not() -> None:
 
 def test_booleans_are_categories() -> None:
     assert judge([True, False, None]) == Guess(CATEGORICAL, "true or false")
+
+
+def test_which_columns_were_left_out_as_times() -> None:
+    times = {"a": judge([date(2024, 1, 2)] * 3), "b": judge([f"2024-01-0{day}" for day in range(1, 9)])}
+    reasons = {name: one.reason for name, one in times.items()} | {"c": "given", "d": judge([1.5] * 99).reason}
+    assert time_likes(FeatureSchema((), ignored=reasons)) == ["a", "b"]

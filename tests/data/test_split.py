@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from crossfield.data.split import cut_points, split_frame
+from crossfield.data.split import cut_points, sample_frame, split_frame
 from crossfield.errors import ConfigError, DataError, SchemaError
 from crossfield.schema import FeatureSchema
 
@@ -189,3 +189,12 @@ def test_shuffle_is_fair_to_users() -> None:
     held = Counter(user for seed in range(40) for user in set(split(FRAME, "user", seed=seed)[2]["user"]))
     assert len(held) > 45
     assert max(held.values()) < 15
+
+
+def test_a_sample_is_drawn_at_random_and_in_order() -> None:
+    drawn = sample_frame(FRAME.lazy(), 0.25).collect()["row"].to_list()
+    assert drawn == sorted(row for row in range(1000) if split_mix_64(row, seed=0) <= 2**62) and 200 < len(drawn) < 300
+    assert drawn != sample_frame(FRAME.lazy(), 0.25, seed=1).collect()["row"].to_list()
+    assert sample_frame(FRAME.lazy(), 1).collect().equals(FRAME)
+    with pytest.raises(ConfigError, match="above 0 and at most 1"):
+        sample_frame(FRAME.lazy(), 0)

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = [
     "fit",
     "plan",
+    "doctor",
     "update",
     "replay",
     "evaluate",

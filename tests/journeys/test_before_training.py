@@ -1,8 +1,9 @@
-"""Planning a fit on the command line: the words of the fit, numbers that hold, and nothing left behind."""
+"""Before a fit on the command line: its plan, and what the doctor says of its rows; nothing is left behind."""
 
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from .conftest import FIT, SMALL, Program, click_log
@@ -83,3 +84,90 @@ def test_a_public_data_set(program: Program) -> None:
     found = json.loads(program("plan", "frappe/deepfm", "--no-probe", "--json", "--quiet").stdout)
     # Of the 5,382 published features training never meets 3; and each of 10 fields has a missing and an unseen row.
     assert (found["train_rows"], found["table_rows"]) == (202_009, 5382 - 3 + 2 * 10)
+
+
+ROLES = FIT[: FIT.index("--model")]
+
+
+@pytest.fixture
+def sick(tmp_path: Path) -> Path:
+    """The click log with a column that is written after the click, and rows that were written twice."""
+    log = click_log().with_columns(paid=pl.when(pl.col("click") == 1).then(pl.col("age") / 2))
+    pl.concat([log, log.head(400)]).write_csv(tmp_path / "sick.csv")
+    return tmp_path / "sick.csv"
+
+
+def test_the_doctor_finds_what_is_wrong_and_says_what_to_do(program: Program, sick: Path, tmp_path: Path) -> None:
+    before = everything_in(tmp_path)
+    words = (sick, *ROLES, "--split", "random")
+    said = program("doctor", *words, own_process=True).stdout
+    assert everything_in(tmp_path) == before
+    findings = [line for line in said.splitlines() if line.startswith(("error", "warning"))]
+    assert findings[0].startswith("error    paid: filled only where the label is 1")
+    assert "3,520 training rows, 440 validation rows, 440 test rows (random split)" in said
+    told = "\n".join(findings)
+    for part in ("training: ", "validation: ", "test: "):
+        assert f"warning  {part}" in told
+    assert "drop the copies" in told and "--split time" in told
+
+    found = json.loads(program("doctor", *words, "--json").stdout)
+    assert (found["findings"][0]["severity"], found["findings"][0]["where"]) == ("error", "paid")
+    assert {one["severity"] for one in found["findings"]} <= {"error", "warning", "note"}
+    assert found["data"]["rows"] == {"training": 3520, "validation": 440, "test": 440}
+
+
+def test_the_doctor_has_no_complaint_of_a_clean_log(program: Program, clicks: Path) -> None:
+    said = program("doctor", clicks, *ROLES).stdout
+    assert "error " not in said and "warning " not in said and "(time split)" in said
+    found = json.loads(program("doctor", clicks, *ROLES, "--json").stdout)
+    assert {one["where"] for one in found["findings"]} <= {"environment"}
+
+
+def test_the_doctor_of_the_machine_alone_and_of_a_recipe(program: Program, clicks: Path) -> None:
+    found = json.loads(program("doctor", "--json").stdout)
+    assert set(found) == {"environment", "findings"} and found["environment"]["versions"]["torch"]
+    program("fit", clicks, *FIT, *SMALL, "--set", "train.epochs=1", "--out", "run", "--quiet")
+    assert "training rows" in program("doctor", "run/recipe.toml").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("missing.csv",), "there is no file"), (("clicks.parquet", "--label", "clicked"), "did you mean 'click'?")],
+)
+def test_the_doctor_needs_rows_that_can_be_read(
+    program: Program, clicks: Path, words: tuple[str, ...], said: str
+) -> None:
+    error = program("doctor", *words, code=1).stderr
+    assert error.startswith("crossfield: ") and error.count("\n") == 1 and said in error
+
+
+def test_labels_that_cannot_be_told_are_a_finding(program: Program, tmp_path: Path) -> None:
+    click_log(500).with_columns(pl.col("click") + 1).write_csv(tmp_path / "odd.csv")
+    found = json.loads(program("doctor", "odd.csv", "--label", "click", "--json").stdout)["findings"]
+    told = [one["what"] for one in found if one["severity"] == "error"]
+    assert any("cannot be told" in one for one in told), told
+
+
+def test_a_fit_says_what_its_quick_checks_find_and_goes_on(program: Program, sick: Path, tmp_path: Path) -> None:
+    words = (sick, *FIT, *SMALL, "--set", "train.epochs=1", "--split", "random")
+    said = program("fit", *words, "--out", "run").stderr
+    assert "error: paid: filled only where the label is 1" in said and "warning: validation: " in said
+    recorded = json.loads((tmp_path / "run" / "run.json").read_text())["findings"]
+    assert recorded[0]["where"] == "paid" and all(one["severity"] != "note" for one in recorded)
+    assert program("fit", *words, "--out", "again", "--quiet").stderr == ""
+
+
+def test_a_fit_on_rows_whose_time_nobody_named(program: Program, tmp_path: Path) -> None:
+    log = click_log()
+    (time,) = {*log.columns} & {"ts", "time", "timestamp"}
+    log.write_csv(tmp_path / "clicks.csv")
+    words = [one for one in FIT if one not in ("--time", time)]
+    said = program("fit", "clicks.csv", *words, *SMALL, "--set", "train.epochs=1", "--out", "run").stderr
+    assert f"if {time} says when a row happened; --time {time} splits by it" in said
+
+
+def test_a_fit_on_one_class_stops(program: Program, tmp_path: Path) -> None:
+    click_log(500).with_columns(click=pl.lit(0)).write_csv(tmp_path / "none.csv")
+    said = program("fit", "none.csv", *FIT, *SMALL, "--out", "run", code=1).stderr
+    assert "click is false in every row of none.csv (train), so there is nothing to learn" in said
+    assert not (tmp_path / "run" / "work").exists()

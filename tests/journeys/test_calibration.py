@@ -50,6 +50,7 @@ def test_fit_calibrate_predict_evaluate(program: Program, clicks: Path, fresh: P
 def test_a_page_of_the_calibration(program: Program, clicks: Path, tmp_path: Path) -> None:
     program("fit", clicks, *FIT, *SMALL, "--out", "run", "--quiet")
     said = program("evaluate", "run", clicks, "--no-intervals", "--report", "calibration.html")
+    assert "was trained on rows of clicks.parquet" in said.stderr
     assert said.stdout.splitlines()[-1] == "calibration drawn into calibration.html"
     page = (tmp_path / "calibration.html").read_text()
     assert "Scores are not calibrated." in page and "user:seen" in page and page.count("<svg") == 2

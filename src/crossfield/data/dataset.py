@@ -10,7 +10,7 @@ import polars as pl
 
 from crossfield.data.infer import TEXT, check_roles, complete_schema, edit_schema, infer_schema, parse_label
 from crossfield.data.source import Layout, Source, Tabular, open_source, reading
-from crossfield.data.split import split_frame
+from crossfield.data.split import sample_frame, split_frame
 from crossfield.data.text import to_floats
 from crossfield.errors import DataError, SchemaError, nearest
 from crossfield.files import read_json
@@ -38,6 +38,12 @@ class Dataset:
         """The first ``n`` rows, raw."""
         with reading(self.name):
             return self.frame.head(n).collect(engine="streaming")
+
+    def sample(self, share: float, columns: Sequence[str] | None = None, *, seed: int = 0) -> pl.DataFrame:
+        """About this share of the rows, drawn at random, raw and in their order; of all columns or of those named."""
+        drawn = sample_frame(self.frame.select(columns or pl.all()), share, seed=seed)
+        with reading(self.name):
+            return drawn.collect(engine="streaming")
 
     def split(
         self, how: str | None = None, *, sizes: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0

@@ -21,6 +21,7 @@ from crossfield.data.encoding import FeatureEncoding as FeatureEncoding
 from crossfield.data.engines import Engine
 from crossfield.data.engines.polars import PolarsEngine
 from crossfield.data.fitting import Fit, Fitted, is_number, token_writer, values_of
+from crossfield.data.guess import time_likes
 from crossfield.data.labels import read_labels, read_weights
 from crossfield.data.numeric import Buckets, Scale, number, refuse_infinite, refuse_text
 from crossfield.data.source import plain_value
@@ -355,14 +356,15 @@ class Encoder:
 def on_disk(dataset: Dataset, *, folder: Path | None = None, engine: Engine | None = None) -> Iterator[Dataset]:
     """The dataset in a form that can be read one column at a time.
 
-    Text files are written once to a scratch Parquet file (in ``folder``), gone at the end of the block; anything
-    else stays as it is.
+    Text files are written once to a scratch Parquet file (in ``folder``), gone at the end of the block: the columns
+    of the schema and what looks like a time; anything else stays as it is.
     """
     if all(path.suffix.lower() in COLUMNAR for path in dataset.files):
         yield dataset
         return
     known = dataset.frame.collect_schema().names()
-    wanted = dict.fromkeys([*dataset.schema.columns, *dataset.schema.role_columns.values()])
+    schema = dataset.schema
+    wanted = dict.fromkeys([*schema.columns, *schema.role_columns.values(), *time_likes(schema)])
     with TemporaryDirectory(dir=folder, prefix=".crossfield-") as scratch:
         path = Path(scratch) / "rows.parquet"
         with reading(dataset.name):

@@ -7,13 +7,15 @@ import numpy as np
 import polars as pl
 
 from crossfield.data.text import BOOLEAN, LIST, NUMBER
-from crossfield.schema import Kind
+from crossfield.schema import FeatureSchema, Kind
 
 MIN_ROWS = 50
 """With fewer rows, values that never repeat prove nothing."""
 FEW = 12
 SEVERAL = 32
 """Up to FEW (up to SEVERAL, where nothing speaks for a quantity) integers that repeat are names, not sizes."""
+TIME = "name it as the time, or give it a kind"
+"""How the reasons end for which a column that looks like a time is left out."""
 
 _ID_WORDS = frozenset({"id", "ids", "uid", "uuid", "guid", "code", "zip", "zipcode", "postcode", "user", "item"})
 _NO_ID_WORDS = frozenset({"paid", "unpaid", "prepaid", "bid", "valid", "invalid", "grid", "aid", "covid", "avoid"})
@@ -40,6 +42,11 @@ class Guess:
     """Left out because no value comes twice; a sample alone cannot tell."""
 
 
+def time_likes(schema: FeatureSchema) -> list[str]:
+    """Columns that were left out because they look like a time and were not named as one."""
+    return [name for name, reason in schema.ignored.items() if reason.endswith(TIME)]
+
+
 def guess(column: pl.Series, *, whole: bool) -> Guess:
     """Judge one column by its values in the sample and by its name; ``whole`` says that the sample is all there is."""
     values = column.drop_nulls()
@@ -48,7 +55,7 @@ def guess(column: pl.Series, *, whole: bool) -> Guess:
     if values.is_empty():
         return Guess(None, f"no value {everywhere}")
     if values.dtype.is_temporal():
-        return Guess(None, "a date or time: name it as the time, or give it a kind")
+        return Guess(None, f"a date or time: {TIME}")
     if isinstance(values.dtype, pl.List | pl.Array):
         return _guess_list(values)
     if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
@@ -87,7 +94,7 @@ def _guess_number(values: pl.Series, distinct: str) -> Guess:
     if _is_id(values.name):
         return Guess(Kind.CATEGORICAL, f"{found}, named like an id")
     if len(numbers) > FEW and _is_time(values.name, numbers):
-        return Guess(None, "a time as a number: name it as the time, or give it a kind")
+        return Guess(None, f"a time as a number: {TIME}")
     if len(numbers) <= FEW and len(values) >= 2 * len(numbers):
         return Guess(Kind.CATEGORICAL, f"{found}: a flag" if len(numbers) == 2 else found)
     if why := _why_quantity(values.name, numbers, repeats):
@@ -148,7 +155,7 @@ def _guess_text(values: pl.Series, distinct: str) -> Guess:
     if texts.str.contains(BOOLEAN).all():
         return Guess(Kind.CATEGORICAL, "true or false")
     if texts.str.contains(_ISO_TIME).all():
-        return Guess(None, "a date or time as text: name it as the time, or give it a kind")
+        return Guess(None, f"a date or time as text: {TIME}")
     if texts.str.contains(NUMBER).all() and texts.str.contains(".", literal=True).any() and not _is_id(values.name):
         return Guess(Kind.DENSE, "decimal number written as text")
     if texts.str.contains(LIST).all():

@@ -18,7 +18,7 @@ def read_labels(frame: pl.DataFrame, label: Label, first_row: int) -> np.ndarray
     (nor a number to compare with, for a label such as rating>=4).
     """
     column = frame[label.column]
-    found = frame.select(_positive(label, frame.schema[label.column])).to_series()
+    found = frame.select(positive(label, frame.schema[label.column])).to_series()
     wrong = found.is_null().arg_true()
     if len(wrong):
         value = column[wrong[0]]
@@ -29,7 +29,8 @@ def read_labels(frame: pl.DataFrame, label: Label, first_row: int) -> np.ndarray
     return found.cast(pl.Float32).to_numpy(writable=True)
 
 
-def _positive(label: Label, dtype: pl.DataType) -> pl.Expr:
+def positive(label: Label, dtype: pl.DataType) -> pl.Expr:
+    """Whether a row is a positive, as 0 and 1 or false and true; null where the label cannot be told."""
     column = pl.col(label.column)
     if label.value is None:
         text = canonical(column, dtype).str.to_lowercase()

@@ -44,6 +44,19 @@ def split_frame(
     raise ConfigError(f"cannot split by {how!r}{nearest(how, KINDS)}")
 
 
+def sample_frame(frame: pl.LazyFrame, share: float, *, seed: int = 0) -> pl.LazyFrame:
+    """A share of the rows, drawn at random by their numbers, in their order: every n-th would follow a file's own beat.
+
+    Raises ConfigError where the share is not above 0 and at most 1.
+    """
+    if not 0 < share <= 1:
+        raise ConfigError(f"cannot draw a share of {share} of the rows; it must be above 0 and at most 1")
+    if share == 1:
+        return frame
+    highest = int(share * (1 << 53)) << 11  # as many bits as a float holds
+    return frame.with_row_index(_ROW).filter(_within(_shuffle_key(pl.col(_ROW), seed), None, highest)).drop(_ROW)
+
+
 def _check_sizes(sizes: Sequence[float]) -> None:
     if len(sizes) < 2 or min(sizes) < 0 or sizes[0] <= 0 or abs(sum(sizes) - 1) > 1e-6:
         raise ConfigError(f"sizes must be two or more shares that add up to 1, not {tuple(sizes)}")
