@@ -60,6 +60,31 @@ def test_rows_are_parted_as_told(clicks: Path, settings: dict[str, object], spli
     assert found == pytest.approx(sizes, abs=40)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "split", "found"),
+    [
+        ([1.0, 0.0, 0.0], None, (1000, None, None)),
+        ([0.9, 0.0, 0.1], "random", (900, None, 100)),
+        ([0.9, 0.1, 0.0], "random", (900, 100, None)),
+    ],
+)
+def test_a_part_of_size_0_is_left_out(
+    clicks: Path, sizes: list[float], split: str | None, found: tuple[int | None, ...]
+) -> None:
+    parts = part(recipe_of(clicks, sizes=sizes, split=split))
+    assert tuple(one and one.num_rows for one in (parts.train, parts.valid, parts.test)) == found
+    assert parts.split == (split or "none")
+
+
+def test_leave_one_out_leaves_one_out_where_one_part_is_wanted(clicks: Path) -> None:
+    both, one = (
+        part(recipe_of(clicks, sizes=sizes, split="leave_one_out")) for sizes in ([0.8, 0.1, 0.1], [0.9, 0, 0.1])
+    )
+    assert both.valid is not None and one.valid is None and both.test is not None and one.test is not None
+    assert one.train.num_rows == both.train.num_rows + both.valid.num_rows
+    assert one.test.num_rows == both.test.num_rows
+
+
 def test_a_validation_file_is_used_as_given(clicks: Path) -> None:
     parts = part(recipe_of(clicks, valid=str(clicks)))
     assert parts.split == "given" and parts.test is None

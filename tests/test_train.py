@@ -92,6 +92,7 @@ class Run:
     store: Store
     folder: Path | None = None
     evaluate: Callable[[Model], dict[str, float]] | None = None
+    watch: Callable[[Model], dict[str, float]] | None = None
     unseen_rate: float = 0.2
     negatives: Any = None
     objective: Any = None
@@ -109,6 +110,7 @@ class Run:
             Reader(self.store, batch_size=config.batch_size, seed=config.seed),
             config,
             evaluate=self.evaluate,
+            watch=self.watch,
             negatives=self.negatives,
             unseen_rate=self.unseen_rate,
             folder=self.folder,
@@ -537,3 +539,19 @@ def test_a_model_of_branches_learns_by_what_its_paper_minimises(flat_store: Stor
     history = Trainer(model, Reader(flat_store, batch_size=NUM_ROWS), TrainConfig.of(shared)).fit().history
     assert history[0]["train_loss"] == pytest.approx(before, rel=1e-5)
     assert bce_objective(model, rows).item() < 0.3
+
+
+def test_what_is_only_watched_decides_nothing(store: Store) -> None:
+    rising = iter(range(10))
+
+    def worse(model: Model) -> dict[str, float]:
+        return {"log_loss": float(next(rising))}
+
+    plain, watched = Run(store), Run(store, watch=worse)
+    plain.fit(epochs=3)
+    result = watched.fit(epochs=3, patience=1)
+    assert weights(plain.model) == weights(watched.model)  # the last ones, after all epochs at one rate
+    assert [one["test log_loss"] for one in result.history] == [0.0, 1.0, 2.0]
+    assert result.best_epoch is None and not result.best_metrics
+    both = Run(store, evaluate=train_loss(store), watch=lambda model: {"log_loss": 0.0}).fit(epochs=2)
+    assert {"log_loss", "test log_loss"} <= set(both.history[0])

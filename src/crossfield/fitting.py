@@ -39,7 +39,7 @@ from crossfield.progress import Report
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
 from crossfield.scoring import device_of
-from crossfield.train import FREE_ON_RESUME, Evaluate, Trainer, TrainResult
+from crossfield.train import FREE_ON_RESUME, Trainer, TrainResult
 
 Listener = Callable[[Report], None]
 Say = Callable[[str], None]
@@ -399,24 +399,18 @@ def _trainer(
 ) -> Trainer:
     config, implicit = recipe.train, prepared.encoder.schema.label is None
     evaluate = ranking_monitor(prepared, config.seed) if implicit else click_monitor(prepared.valid)
-    if evaluate is not None and watch is not None:
-        evaluate = _watched(evaluate, partial(watch, prepared))
     return Trainer(
         model,
         Reader(prepared.train, batch_size=config.batch_size, seed=config.seed),
         config,
         evaluate=evaluate,
+        watch=None if watch is None else partial(watch, prepared),
         negatives=sampler_of(recipe, prepared),
         folder=work / "checkpoints",
         on_report=listener,
         unseen_rate=recipe.encoder.unseen_rate,
         start=start,
     )
-
-
-def _watched(evaluate: Evaluate, watch: Evaluate) -> Evaluate:
-    """Both measures; what is watched gets a name that nothing monitors."""
-    return lambda model: {**evaluate(model), **{f"test {name}": value for name, value in watch(model).items()}}
 
 
 def num_negatives(recipe: Recipe, schema: FeatureSchema) -> int:

@@ -54,9 +54,7 @@ def part(recipe: Recipe, schema: Path | None = None) -> Parts:
     whole = load_as(recipe, data.path, schema)
     if data.valid is not None:
         return Parts(whole, load_as(recipe, data.valid, whole.schema), None, "given")
-    train, valid, test = whole.split(data.split, sizes=data.sizes, seed=recipe.train.seed)
-    kept = test if data.sizes[2] else None
-    return Parts(train, valid, kept, data.split or ("time" if whole.schema.time else "random"))
+    return _split(recipe, whole)
 
 
 def _part_public(recipe: Recipe, name: str, schema: Path | None) -> Parts:
@@ -73,8 +71,19 @@ def _part_public(recipe: Recipe, name: str, schema: Path | None) -> Parts:
         return Parts(train, valid, test, "published", found.notes)
     if test is not None:
         return Parts(train, None, test, "published", found.notes)
-    first, second, third = train.split(recipe.data.split, sizes=recipe.data.sizes, seed=recipe.train.seed)
-    return Parts(first, second, third, recipe.data.split or ("time" if train.schema.time else "random"), found.notes)
+    return _split(recipe, train, found.notes)
+
+
+def _split(recipe: Recipe, whole: Dataset, notes: tuple[str, ...] = ()) -> Parts:
+    """Parts of the sizes that are not 0, by ``data.split``."""
+    data = recipe.data
+    wanted = [number for number, size in enumerate(data.sizes) if size]
+    if wanted == [0]:
+        return Parts(whole, None, None, "none", notes)
+    cut = whole.split(data.split, sizes=[data.sizes[number] for number in wanted], seed=recipe.train.seed)
+    parts = dict(zip(wanted, cut, strict=True))
+    how = data.split or ("time" if whole.schema.time else "random")
+    return Parts(parts[0], parts.get(1), parts.get(2), how, notes)
 
 
 def read_again(recipe: Recipe, rows: Dataset, schema: FeatureSchema | Path | None, *, name: str) -> Dataset:

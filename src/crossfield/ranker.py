@@ -236,7 +236,7 @@ class Ranker:
         second: Dataset | None = None
         if valid is not None:
             second = valid if isinstance(valid, Dataset) else load_as(self.recipe, valid, first.schema)
-        elif not issubclass(CATALOGUE[self.recipe.name], Solved):  # these choose nothing: they learn from all rows
+        elif self.recipe.data.sizes[1] and not issubclass(CATALOGUE[self.recipe.name], Solved):  # which choose nothing
             first, second = split_off(self.recipe, first)
         self._bundle = fit_bundle(
             self.recipe,
@@ -490,7 +490,7 @@ class Ranker:
 
 def split_off(recipe: Recipe, data: Dataset) -> tuple[Dataset, Dataset]:
     """Training rows, and the part of them to validate on where no rows were given for that."""
-    share = recipe.data.sizes[1] or 0.1
+    share = recipe.data.sizes[1]
     train, valid = data.split(recipe.data.split, sizes=(1 - share, share), seed=recipe.train.seed)
     return train, valid
 

@@ -63,7 +63,8 @@ class Trainer:
                 report, checkpoint               # once a second, every checkpoint_seconds
         restore the best weights
 
-    ``evaluate`` measures the model on validation rows; without it all epochs are trained. ``unseen_rate`` is the
+    ``evaluate`` measures the model on validation rows; without it all epochs are trained. What ``watch`` measures is
+    written down as ``test ...`` and decides nothing. ``unseen_rate`` is the
     encoder's share of ids to drop. With ``folder``, checkpoints and ``log.jsonl`` go there. First weights are the
     model's own: seed torch before building it. ``start`` is what an earlier ``training`` left. The device is that of
     the model.
@@ -76,6 +77,7 @@ class Trainer:
         config: TrainConfig,
         *,
         evaluate: Evaluate | None = None,
+        watch: Evaluate | None = None,
         negatives: NegativeSampler | None = None,
         unseen_rate: float = 0.0,
         folder: Path | None = None,
@@ -84,7 +86,8 @@ class Trainer:
         start: Mapping[str, Any] | None = None,
     ) -> None:
         self.model, self.reader, self.config = model, reader, config
-        self._evaluate, self._negatives, self._unseen_rate = evaluate, negatives, unseen_rate
+        self._evaluate, self._watch = evaluate, watch
+        self._negatives, self._unseen_rate = negatives, unseen_rate
         self._folder, self._on_report, self._start = folder, on_report, start
         default = choose_objective(model, config.objective, negatives)
         self._called, self._objective = default if objective is None else (model, objective)
@@ -272,10 +275,7 @@ class Trainer:
             return
         self._check_finite()
         self._untrained.fill(self.model)
-        metrics = None
-        if self._evaluate is not None:
-            metrics = {name: float(value) for name, value in self._evaluate(self.model).items()}
-            self.model.train()
+        metrics = self._measure()
         with self._interrupts.whole():
             report = self._report("evaluation", metrics)
             self._judge(report)
@@ -283,19 +283,23 @@ class Trainer:
             self._meter.restart()
         self._emit(report)
 
+    def _measure(self) -> dict[str, float] | None:
+        found = {name: float(value) for name, value in self._evaluate(self.model).items()} if self._evaluate else {}
+        if self._watch is not None:
+            found |= {f"test {name}": float(value) for name, value in self._watch(self.model).items()}
+        self.model.train()
+        return found or None
+
     def _judge(self, report: Report) -> None:
         """Write the evaluation down; keep the weights where they are the best so far, else lower the rates."""
         about = {"step": report.step, "epoch": report.epoch, "train_loss": report.train_loss, "lr": report.lr}
-        metrics = report.metrics
-        if metrics is None:
-            self._at.history.append(about)
-            return
-        if self._plateau.update(metrics):
-            self._best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-            self._at.best_epoch, self._at.best_metrics = report.epoch, plain(metrics)
-        else:
-            self._optimizers.scale_lr(self.config.plateau_factor, least=self.config.min_lr)
-        self._at.history.append(plain({**about, **metrics}))
+        if self._evaluate is not None and report.metrics is not None:
+            if self._plateau.update(report.metrics):
+                self._best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+                self._at.best_epoch, self._at.best_metrics = report.epoch, plain(report.metrics)
+            else:
+                self._optimizers.scale_lr(self.config.plateau_factor, least=self.config.min_lr)
+        self._at.history.append(plain({**about, **(report.metrics or {})}))
 
     def _report_and_save_if_due(self) -> None:
         if self._since_report.seconds >= _REPORT_SECONDS:

@@ -120,8 +120,8 @@ def plan(recipe: Recipe, out: Path, *, schema: Path | None, steps: int, device: 
 
 
 def _with_validation(recipe: Recipe, parts: Parts) -> Parts:
-    """Parts as training has them: validation rows are split off where none are given."""
-    if parts.valid is not None:
+    """Parts as training has them: validation rows are split off where none are given, and some are wanted."""
+    if parts.valid is not None or not recipe.data.sizes[1]:
         return parts
     train, valid = split_off(recipe, parts.train)
     return replace(parts, train=train, valid=valid)

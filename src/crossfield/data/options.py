@@ -50,7 +50,8 @@ class DataConfig(Config):
     split: SplitKind | None = None
     """How to split off validation and test rows: by time where there is a time column, else at random."""
     sizes: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    """Shares of training, validation and test rows when splitting."""
+    """Shares of training, validation and test rows when splitting; 0 leaves a part out. Without validation rows all
+    epochs are trained and the last weights kept."""
     negative_rate: float = Field(1.0, gt=0, le=1)
     """Share of the negative training rows to keep; scores are corrected for it."""
 
