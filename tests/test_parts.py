@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from crossfield.data.public import public_set
 from crossfield.errors import ConfigError, DataError
 from crossfield.parts import is_public, part, with_public_options
 from crossfield.recipe import Recipe
@@ -89,3 +90,10 @@ def test_a_validation_file_is_used_as_given(clicks: Path) -> None:
     parts = part(recipe_of(clicks, valid=str(clicks)))
     assert parts.split == "given" and parts.test is None
     assert parts.valid is not None and parts.valid.num_rows == parts.train.num_rows == 1000
+
+
+@pytest.mark.skipif(public_set("movielens-1m").missing() != (), reason="movielens-1m is not in CROSSFIELD_DATA")
+def test_a_public_set_is_parted_by_the_files_that_are_there() -> None:
+    values = with_public_options({"data": {"path": "movielens-1m"}, "model": {"name": "fm"}})
+    parts = part(Recipe.of(values))
+    assert parts.train.num_rows > 700_000 and parts.test is not None

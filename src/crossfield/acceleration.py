@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from crossfield.errors import ConfigError
@@ -32,7 +33,7 @@ _SPEED = {"cpu": 4e10, "cuda": 1e13}
 class Means:
     """What a run computes with; a resumed run keeps it, because other means give other bits."""
 
-    threads: int
+    threads: Annotated[int, Field(ge=1, le=4096)]
     bf16: bool
     compiled: bool
 

@@ -35,7 +35,7 @@ def with_public_options(values: Mapping[str, Any], path: str | None = None) -> d
     rows = path or values.get("data", {}).get("path")
     if not is_public(rows):
         return dict(values)
-    options = public_set(rows).options.model_dump(mode="json", exclude_unset=True)
+    options = public_set(rows).options_here().model_dump(mode="json", exclude_unset=True)
     return {**values, "data": {**options, **values.get("data", {}), "path": rows}}
 
 

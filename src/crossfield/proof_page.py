@@ -11,7 +11,7 @@ HEAD = """# Benchmarks
 
 Drawn by `crossfield reproduce --table` from the result lines in `benchmarks/results/` alone: published tables, run
 again. A row is one command, `crossfield reproduce TABLE ROW`; a run that is there already is skipped, one that was
-stopped goes on. Epochs and settings are chosen on validation rows, never on test rows.
+stopped goes on. Epochs and settings are chosen on validation rows or not at all, never on test rows.
 
 **Verdicts are by rule.** With several seeds a row *matches* where the published value lies inside the 95 % interval for
 one more run of ours (mean ± t s √(1 + 1/n)), or differs from our mean by no more than the table's margin; else it is

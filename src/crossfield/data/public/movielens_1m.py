@@ -48,6 +48,10 @@ def read(folder: Path) -> PublicData:
     return PublicData(train=replace(train, name="movielens-1m", files=paths), notes=(*notes, *lost))
 
 
+def _has_labels_only(folder: Path) -> bool:
+    return (folder / _LABELS).is_file() and not (folder / "ratings.dat").is_file()
+
+
 def _ratings_name(folder: Path) -> str:
     for name in ("ratings.dat", _LABELS):
         if (folder / name).is_file():
@@ -103,6 +107,7 @@ MOVIELENS_1M = PublicSet(
     },
     extra_files={_LABELS: "84eb6f54f47f797bdd0d47863f655530816c2a70fca4cc0cd0ecb9568281a018"},
     options=OPTIONS,
+    options_of=lambda folder: _LABEL_OPTIONS if _has_labels_only(folder) else OPTIONS,
     read=read,
     archive=Archive(
         url="https://files.grouplens.org/datasets/movielens/ml-1m.zip",

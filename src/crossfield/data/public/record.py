@@ -71,6 +71,12 @@ class PublicSet:
     """Files that are read where they are there, and their checksums."""
     home: str | None = None
     """The data set whose files these are, where it is another one."""
+    options_of: Callable[[Path], DataConfig] | None = None
+    """What flags would say in a folder where the files decide that."""
+
+    def options_here(self) -> DataConfig:
+        """What flags would say of the files that are there."""
+        return self.options if self.options_of is None else self.options_of(self.folder())
 
     def folder(self) -> Path:
         """Where the files belong."""
