@@ -154,7 +154,7 @@ class Trainer:
         self._untrained = UntrainedRows(self.model.schema, self._device)
         self._best: dict[str, Tensor] | None = None
         self._notes = [] if self._evaluate else [f"no validation rows: training all {config.epochs} epochs"]
-        self._checkpoints = Checkpoints(self._folder, self._identity())
+        self._checkpoints = Checkpoints(self._folder, self._identity(), self._team)
         state = self._checkpoints.find(resume=resume)
         self._means = Means(**state["means"]) if state is not None else self._choose_means()
         self._use_means()
@@ -186,7 +186,7 @@ class Trainer:
             compile=self.config.compile if self._team.is_alone else "off",
             num_rows=self._last_step * self.config.batch_size,
         )
-        self._notes += notes
+        self._notes += notes if self._team.is_alone else [notes[0], self._spread.note]
         return means
 
     def _use_means(self) -> None:
@@ -387,15 +387,15 @@ class Trainer:
             "progress": {**asdict(self._at), "seconds": self._at.seconds + self._session.seconds},
             "log_lines": self._log.num_lines,
             "rng": rng_state(self._device),
-            "best": self._best,
+            "best": None if self._best is None else self._spread.split_model(self._best),
+            "model": self._spread.split_model(self.model.state_dict()),
+            "optimizers": self._spread.split_optimizers(self._optimizers),
             **{name: part.state_dict() for name, part in self._parts().items()},
         }
 
     def _parts(self) -> dict[str, Any]:
-        """Everything with a state of its own."""
+        """Everything else with a state of its own."""
         return {
-            "model": self.model,
-            "optimizers": self._optimizers,
             "plateau": self._plateau,
             "untrained": self._untrained,
             "meter": self._meter,
@@ -410,9 +410,12 @@ class Trainer:
     def _restore(self, state: dict[str, Any]) -> None:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        self.model.load_state_dict(self._spread.join_model(state["model"]))
+        self._optimizers.load_state_dict(self._spread.join_optimizers(state["optimizers"], self._optimizers))
         self._at = _Progress(**state["progress"])
         if state["best"] is not None:
-            self._best = {name: value.to(self._device) for name, value in state["best"].items()}
+            best = self._spread.join_model(state["best"])
+            self._best = {name: value.to(self._device) for name, value in best.items()}
         set_rng_state(state["rng"], self._device)
         self._notes += [*self._checkpoints.skipped, f"resumed after step {self._at.step:,}"]
 

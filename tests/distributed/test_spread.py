@@ -1,6 +1,7 @@
 """Several processes train what one trains: the same losses, the same weights, the same files."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,10 @@ class Typed:
         return replace(batch, dense=batch.dense.to(self.case.dtype), weights=weights)
 
 
-def trainer(team: Team, case: Case, folder: Path, losses: list[float], **more: Any) -> Trainer:
+def trainer(team: Team, case: Case, rows: Path, losses: list[float], **more: Any) -> Trainer:
     """A trainer that writes down the loss of each step."""
     spread.SMALL_TABLE = case.small_table
-    store = Store.open(folder, verify=False)
+    store = Store.open(rows, verify=False)
     config = TrainConfig.of({"batch_size": BATCH, "epochs": 2, "lr": 0.02, "precision": "fp32", **case.settings})
     torch.manual_seed(config.seed)
     kind = CATALOGUE[case.model]
@@ -196,3 +197,74 @@ def test_what_one_process_does_is_refused(folder: Path) -> None:
             trainer(Team(0, 2), Case(settings=settings), folder, [])
     with pytest.raises(ConfigError, match="without torchrun"):
         trainer(Team(0, 2), Case(), folder, [], start={})
+
+
+def rising(made: Trainer, _: nn.Module) -> dict[str, float]:
+    """An evaluation that is better every time, so that the best weights are kept and saved."""
+    return {"auc": made._at.step / 100}
+
+
+def one_epoch_more(team: Team, cases: list[Case], folder: Path, runs: Path, epochs: int) -> list[Any]:
+    """Go on with each case's checkpoint up to an epoch; weights then, and the losses on the way."""
+    answers = []
+    for place, case in enumerate(cases):
+        losses: list[float] = []
+        more = replace(case, settings={**case.settings, "epochs": epochs})
+        made = trainer(team, more, folder, losses, folder=runs / str(place))
+        made._evaluate = partial(rising, made)
+        made.fit(resume=True)
+        answers.append((losses, {name: one.numpy().copy() for name, one in made.model.state_dict().items()}))
+    return answers
+
+
+def resharded(team: Team, cases: list[Case], folder: Path, runs: Path) -> list[list[Any]]:
+    """What one process saved after an epoch, loaded and gone on with; then an epoch of their own, saved."""
+    loaded = one_epoch_more(team, cases, folder, runs / "of one", 1)
+    return [loaded, *(one_epoch_more(team, cases, folder, runs / of, to) for of, to in (("of one", 2), ("of all", 1)))]
+
+
+def check_resharding(size: int, cases: list[Case], folder: Path, runs: Path) -> None:
+    straight = [replace(case, settings={**case.settings, "mesh": "auto"}) for case in cases]
+    first = one_epoch_more(ALONE, straight, folder, runs / "of one", 1)
+    loaded, gone_on, own = all_well(launch(resharded, size, cases, folder, runs))[0]
+    again = one_epoch_more(ALONE, straight, folder, runs / "of all", 1)
+    further = one_epoch_more(ALONE, straight, folder, runs / "of all", 2)
+    for place, case in enumerate(straight):
+        losses, weights, _ = trained(ALONE, case, folder)
+        assert not loaded[place][0] and not again[place][0], "only loaded"
+        assert own[place][0] == pytest.approx(losses[:5]) and gone_on[place][0] == pytest.approx(losses[5:])
+        assert further[place][0] == pytest.approx(losses[5:])
+        for name, weight in weights.items():
+            np.testing.assert_array_equal(loaded[place][1][name], first[place][1][name], f"{case}: {name}")
+            np.testing.assert_array_equal(again[place][1][name], own[place][1][name], f"{case}: {name}")
+            for other in (gone_on, further):
+                np.testing.assert_allclose(other[place][1][name], weight, atol=1e-9, err_msg=f"{case}: {name}")
+
+
+def test_a_checkpoint_of_one_is_gone_on_with_by_two_and_the_other_way_round(folder: Path, tmp_path: Path) -> None:
+    cases = [Case("dhen", settings={"mesh": "1x2"}), Case("wide_deep", settings={"optimizer": "rowwise_adagrad"})]
+    check_resharding(2, cases, folder, tmp_path)
+    saved = sorted(path.name for path in (tmp_path / "of all" / "0").glob("checkpoint-*/*"))
+    pieces = {name for name in saved if name.startswith("pieces")}
+    assert pieces == {"pieces-0-of-2.safetensors", "pieces-1-of-2.safetensors"}
+    assert set(saved) - pieces == {"manifest.json", "scalars.json", "tensors.safetensors"}, "nothing is a pickle"
+
+
+def save_at_four(team: Team, cases: list[Case], folder: Path, runs: Path) -> list[Any]:
+    return one_epoch_more(team, cases, folder, runs, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_checkpoint_of_four_is_loaded_by_fewer_exactly(size: int, folder: Path, tmp_path: Path) -> None:
+    cases = [Case(model, settings={"optimizer": one}) for model, some in OPTIMIZERS.items() for one in some]
+    sharded = [replace(case, settings={**case.settings, "mesh": "2x2"}) for case in cases]
+    saved = all_well(launch(save_at_four, 4, [*cases, *sharded], folder, tmp_path))[0]
+    if size == 1:
+        found = save_at_four(ALONE, [*cases, *cases], folder, tmp_path)
+    else:
+        found = all_well(launch(save_at_four, size, [*cases, *cases], folder, tmp_path))[0]
+    for (losses, weights), (_, expected) in zip(found, saved, strict=True):
+        assert not losses
+        for name, weight in expected.items():
+            np.testing.assert_array_equal(weights[name], weight)

@@ -61,7 +61,7 @@ class Spread:
     """
 
     def __init__(self, whole: Model, team: Team, mesh: tuple[int, int]) -> None:
-        self.whole, self.team, self._replicas = whole, team, mesh[0]
+        self.whole, self.team, self._mesh = whole, team, mesh
         self.model = whole if team.is_alone else _twin(whole, team)
         if mesh[1] > 1:
             # PERF: 0.8 seconds at every start, for what most runs do without.
@@ -70,6 +70,14 @@ class Spread:
             shard_net(self.model, next(whole.parameters()).device, mesh)
         arenas = (module for module in self.model.modules() if isinstance(module, ShardedArena))
         self._held = {id(arena.weight): (arena.held, sum(arena.num_rows)) for arena in arenas}
+
+    @property
+    def note(self) -> str:
+        """How the model lies on the processes, in one phrase."""
+        replicas, shards = self._mesh
+        net = f"{replicas} replicas" if shards == 1 else f"{replicas} x {shards} shards"
+        rows = sum(num_rows for _, num_rows in self._held.values())
+        return f"{self.team.size} processes: {rows:,} table rows shared out, the dense part in {net}; not compiled"
 
     # Gradients
 
@@ -107,7 +115,7 @@ class Spread:
         spread = [gradient for weight, gradient in gradients if id(weight) in self._held]
         sharded = [here(gradient) for _, gradient in gradients if _is_sharded(gradient)]
         device = gradients[0][1].device
-        parts = self.team.add_up(_square(spread, device) + _square(sharded, device) / self._replicas)
+        parts = self.team.add_up(_square(spread, device) + _square(sharded, device) / self._mesh[0])
         return (_square(common, device) + parts).sqrt().to(torch.promote_types(gradients[0][1].dtype, torch.float32))
 
     # States

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -57,6 +56,11 @@ class Team:
     def is_alone(self) -> bool:
         """Whether there are no others."""
         return self.size == 1
+
+    @property
+    def name(self) -> str:
+        """What a file of this process is called by: ``2-of-4``."""
+        return f"{self.rank}-of-{self.size}"
 
     def device(self, name: str) -> str:
         """The device of this process: of ``cuda``, the GPU of its place on the machine."""
@@ -126,6 +130,12 @@ class Team:
             raise RunError(f"stopped with the first process: {said['error']}")
         value: Value = said["value"]
         return value
+
+    def lead(self, work: Callable[[], Value]) -> Value | None:
+        """What the first process does alone; None on the others, which wait for its end as in ``hear``."""
+        done: list[Value] = []
+        self.hear(lambda: done.append(work()))
+        return done[0] if done else None
 
     def _say(self, key: str, words: Callable[[], Value]) -> Value:
         assert self.store is not None  # there are others
@@ -197,33 +207,44 @@ def is_launched() -> bool:
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def is_leader() -> bool:
+    """Whether this process speaks for the run: the only one, or the first."""
+    return not is_launched() or os.environ["RANK"] == "0"
+
+
 def check_alone(what: str) -> None:
     """Raise ConfigError where something that one process does is asked of several."""
     if is_launched():
         raise ConfigError(f"{what} is done by one process; start it without torchrun")
 
 
+_joined: list[Team] = []
+
+
 def join(device: str, *, lost_seconds: float) -> Team:
-    """The team that torchrun started, joined at the first call; alone where it did not.
+    """The team that torchrun started, joined at the first call and for good; alone where it did not start any.
 
-    NCCL carries the tensors of GPUs, gloo those of CPUs. Raises RunError where the others do not come.
+    NCCL carries the tensors of GPUs, gloo those of CPUs. Raises RunError where the others do not come, ConfigError
+    where somebody else has set up torch.distributed.
     """
-    return _join("cuda" if device.startswith("cuda") else "cpu", lost_seconds) if is_launched() else ALONE
+    if not is_launched():
+        return ALONE
+    if not _joined:
+        _joined.append(_join(device.startswith("cuda"), timedelta(seconds=lost_seconds)))
+    return _joined[0]
 
 
-@cache
-def _join(kind: str, lost_seconds: float) -> Team:
+def _join(has_gpus: bool, patience: timedelta) -> Team:
     if dist.is_initialized():
         raise ConfigError("torch.distributed is initialised already; leave that to crossfield")
-    patience = timedelta(seconds=lost_seconds)
     local_rank, local_size = (
-        int(os.environ.get(name, one)) for name, one in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
-    )
-    if kind == "cuda":
+        int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    )  # torchrun sets both
+    if has_gpus:
         torch.cuda.set_device(local_rank)
     try:
         store, rank, size = next(rendezvous("env://", timeout=patience))
-        backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if has_gpus else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
     except (RuntimeError, ValueError) as error:
         said = str(error).strip().splitlines()[0]
