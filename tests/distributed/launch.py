@@ -31,8 +31,13 @@ def variables(rank: int, size: int, port: int) -> dict[str, str]:
     }
 
 
-def launch(function: Callable[..., Any], size: int, *arguments: Any, lost_seconds: float = 60.0) -> list[Any]:
-    """What ``function(team, *arguments)`` gives on each of ``size`` processes; of an error, its traceback."""
+def launch(
+    function: Callable[..., Any], size: int, *arguments: Any, lost_seconds: float = 60.0, lost: int = 0
+) -> list[Any]:
+    """What ``function(team, *arguments)`` gives on each of ``size`` processes; of an error, its traceback.
+
+    Of the last ``lost`` no answer is awaited.
+    """
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     port = free_port()
@@ -41,15 +46,17 @@ def launch(function: Callable[..., Any], size: int, *arguments: Any, lost_second
     for process in processes:
         process.start()
     found: dict[int, Any] = {}
-    while len(found) < size:
+    while len(found) < size - lost:
         try:
             rank, answer = answers.get(timeout=PATIENCE)
         except Empty:
             raise TimeoutError(f"no answer but of ranks {sorted(found)}") from None
         found[rank] = answer
+    for process in processes[size - lost :]:
+        process.kill()
     for process in processes:
         process.join(PATIENCE)
-    return [found[rank] for rank in range(size)]
+    return [found[rank] for rank in range(size - lost)]
 
 
 def all_well(answers: list[Any]) -> list[Any]:

@@ -1,5 +1,9 @@
 """Several processes train what one trains: the same losses, the same weights, the same files."""
 
+import os
+import re
+import signal
+import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +20,7 @@ from crossfield.data.store import Reader, Store, write_store
 from crossfield.distributed import spread
 from crossfield.distributed.sharded import ShardedArena
 from crossfield.distributed.team import ALONE, Team
-from crossfield.errors import ConfigError
+from crossfield.errors import ConfigError, RunError
 from crossfield.models import CATALOGUE
 from crossfield.schema import Field, Kind, ModelSchema
 from crossfield.train import TrainConfig, Trainer
@@ -268,3 +272,35 @@ def test_a_checkpoint_of_four_is_loaded_by_fewer_exactly(size: int, folder: Path
         assert not losses
         for name, weight in expected.items():
             np.testing.assert_array_equal(weights[name], weight)
+
+
+def lose_one(team: Team, case: Case, folder: Path, how: str) -> tuple[str, float]:
+    """Train until the second process is gone in the middle of a step; what the first says, and after how long."""
+    made = trainer(team, case, folder, [])
+    inner, began = made._objective, 0.0
+
+    def objective(called: nn.Module, batch: Batch) -> Tensor:
+        nonlocal began
+        loss = inner(called, batch)
+        if made._at.step == 3:
+            began = time.monotonic()
+            if not team.is_first:
+                os.kill(os.getpid(), signal.SIGKILL if how == "killed" else signal.SIGSTOP)
+        return loss
+
+    made._objective = objective
+    try:
+        made.fit()
+    except RunError as error:
+        return str(error), time.monotonic() - began
+    return "it went on", 0.0
+
+
+@pytest.mark.parametrize(("how", "most"), [("killed", 3.0), pytest.param("hung", 12.0, marks=pytest.mark.slow)])
+def test_a_lost_process_is_an_error_within_the_time_and_says_what_to_do(how: str, most: float, folder: Path) -> None:
+    [answer] = all_well(launch(lose_one, 2, Case(), folder, how, lost_seconds=6.0, lost=1))
+    message, seconds = answer
+    assert re.match(r"lost another process of this run \(.*\); start all of them again .* and --resume$", message), (
+        message
+    )
+    assert seconds < most

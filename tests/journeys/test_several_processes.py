@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +122,39 @@ def solve(team: Team) -> str:
 def test_solved_models_are_refused() -> None:
     for said in launch(solve, 2):
         assert said == "popularity is solved, not trained, which one process does; start it without torchrun"
+
+
+def workers_of(torchrun: int) -> list[int]:
+    children = Path(f"/proc/{torchrun}/task/{torchrun}/children").read_text().split()
+    names = {int(one): Path(f"/proc/{one}/cmdline").read_bytes() for one in children}
+    return [one for one, name in names.items() if b"crossfield" in name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_killed_process_costs_no_more_than_the_steps_since_the_last_checkpoint(restarts: int, tmp_path: Path) -> None:
+    data = tmp_path / "data.parquet"
+    clicks().write_parquet(data)
+    more = ["--set=train.epochs=8", "--set=model.dropout=0.2", "--set=train.checkpoint_seconds=0", "--resume", "--json"]
+    straight = run(*TORCHRUN, *fit_command(data, tmp_path / "straight", *more))
+    assert straight.returncode == 0, straight.stderr
+    command = [*TORCHRUN, "--max-restarts", str(restarts), *fit_command(data, tmp_path / "broken", *more)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CROSSFIELD_CACHE": "off"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as broken:
+        until = time.monotonic() + 120
+        while not list((tmp_path / "broken" / "work" / "checkpoints").glob("checkpoint-00001*")):
+            assert time.monotonic() < until and broken.poll() is None, "no checkpoint was written"
+            time.sleep(0.02)
+        os.kill(workers_of(broken.pid)[-1], signal.SIGKILL)
+        killed = time.monotonic()
+        output, said = broken.communicate(timeout=240)
+    assert "lost another process of this run" in said and "with the same command and --resume" in said
+    if not restarts:
+        assert broken.returncode != 0 and time.monotonic() - killed < 60
+        output = run(*TORCHRUN, *fit_command(data, tmp_path / "broken", *more)).stdout
+    assert output, said
+    assert json.loads(output)["history"] == json.loads(straight.stdout)["history"]
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("straight", "broken")]
+    assert files[0] == files[1], "the same bits"
