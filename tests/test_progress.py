@@ -22,8 +22,8 @@ def batch(rows: list[int]) -> Batch:
 
 def test_the_loss_is_the_mean_over_rows_not_over_batches() -> None:
     meter = Meter()
-    meter.add(1, torch.tensor(1.0), batch([0, 1, 2]))
-    meter.add(2, torch.tensor(5.0), batch([3]))
+    meter.add(1, torch.tensor(1.0), batch([0, 1, 2]), size=3)
+    meter.add(2, torch.tensor(5.0), batch([3]), size=1)
     assert math.isnan(meter.train_loss)
     meter.flush()
     assert meter.train_loss == (3 * 1.0 + 1 * 5.0) / 4 and meter.rows == 4
@@ -35,9 +35,9 @@ def test_the_mean_does_not_depend_on_when_one_looks() -> None:
     losses = torch.rand(200, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     often, seldom = Meter(), Meter()
     for step, loss in enumerate(losses):
-        often.add(step, loss, batch([0]))
+        often.add(step, loss, batch([0]), size=1)
         often.flush()
-        seldom.add(step, loss, batch([0]))
+        seldom.add(step, loss, batch([0]), size=1)
     seldom.flush()
     assert often.state_dict() == seldom.state_dict()
 
@@ -45,9 +45,9 @@ def test_the_mean_does_not_depend_on_when_one_looks() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_the_first_loss_that_is_not_finite_is_named_with_its_rows(bad: float) -> None:
     meter = Meter()
-    meter.add(41, torch.tensor(0.5), batch([1, 2]))
-    meter.add(42, torch.tensor(bad), batch([90, 17, 90]))
-    meter.add(43, torch.tensor(math.nan), batch([5]))
+    meter.add(41, torch.tensor(0.5), batch([1, 2]), size=2)
+    meter.add(42, torch.tensor(bad), batch([90, 17, 90]), size=3)
+    meter.add(43, torch.tensor(math.nan), batch([5]), size=1)
     with pytest.raises(RunError, match=rf"the loss is {bad} at step 42, .* rows 17, 90 … 90 \(2 of them\)"):
         meter.flush()
 
@@ -56,12 +56,12 @@ def test_a_bad_loss_is_found_within_64_steps() -> None:
     meter = Meter()
     with pytest.raises(RunError, match="at step 0"):
         for step in range(64):
-            meter.add(step, torch.tensor(math.nan), batch([step]))
+            meter.add(step, torch.tensor(math.nan), batch([step]), size=1)
 
 
 def test_the_meter_goes_on_where_it_stood() -> None:
     first, second = Meter(), Meter()
-    first.add(1, torch.tensor(0.3), batch([0, 1]))
+    first.add(1, torch.tensor(0.3), batch([0, 1]), size=2)
     first.busy_seconds = 4.0
     first.flush()
     second.load_state_dict(first.state_dict())

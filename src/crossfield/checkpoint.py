@@ -3,16 +3,19 @@
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from crossfield.distributed.spread import Piece, pick
+from crossfield.distributed.team import ALONE, Team
 from crossfield.errors import CorruptError, RunError
 from crossfield.files import (
     MANIFEST,
@@ -28,13 +31,35 @@ from crossfield.files import (
 KIND = "checkpoint"
 _TENSORS, _SCALARS = "tensors.safetensors", "scalars.json"
 _PREFIX = "checkpoint-"
+_PIECES = "pieces-{}.safetensors"
+
+
+@dataclass(frozen=True)
+class StoredPieces:
+    """A tensor [R, *] that several processes wrote, each some of its rows."""
+
+    name: str
+    paths: tuple[Path, ...]
+
+    def pick(self, rows: range | None) -> Tensor:
+        """Some rows of it, or all, read file by file; raises CorruptError where they cannot be."""
+        try:
+            with ExitStack() as stack:
+                files = [stack.enter_context(safe_open(path, "pt")) for path in self.paths]
+                spans = [[int(part) for part in file.metadata()[self.name].split()] for file in files]
+                pieces = (
+                    (file.get_tensor(self.name), range(*span[1:])) for file, span in zip(files, spans, strict=True)
+                )
+                return pick(pieces, range(spans[0][0]) if rows is None else rows)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise CorruptError(f"the pieces of {self.name} in {self.paths[0].parent} do not fit: {error}") from None
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """What a sealed folder held, and why newer ones were passed over."""
 
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Tensor | StoredPieces]
     scalars: dict[str, Any]
     path: Path
     skipped: tuple[str, ...] = ()
@@ -42,36 +67,67 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    folder: Path, *, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any], previous: Path | None = None
+    folder: Path,
+    *,
+    tensors: Mapping[str, Tensor | Piece],
+    scalars: Mapping[str, Any],
+    previous: Path | None = None,
+    team: Team = ALONE,
 ) -> Path:
     """Write and seal the next checkpoint of a run, then remove all others but ``previous``; returns its path.
 
     Written beside its final place and renamed when durable: a kill or a full disk at any moment leaves the ones
     before it untouched. Without ``previous`` the newest other one stays. Raises RunError where it cannot be written.
+
+    All processes of a team write at once, into one folder that they all see: each its pieces, the first the rest.
     """
     older = _checkpoints(folder)
     number = 1 + max((_number(path) for path in older), default=0)
     target = folder / f"{_PREFIX}{number:06d}"
     part = folder / f".{target.name}.part"
-    try:
+
+    def begin() -> None:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        _write(part, tensors, scalars)
+
+    def finish() -> None:
+        _write(part, {name: one for name, one in tensors.items() if isinstance(one, Tensor)}, scalars)
         part.replace(target)
         sync_folder(folder)
+        keep = previous if previous is not None else next(iter(older), None)
+        _remove([path for path in older if path != keep])
+
+    try:
+        team.lead(lambda: _or_refuse(begin, folder))
+        with team.together():
+            _or_refuse(lambda: _write_pieces(part, tensors, team), folder)
+        team.lead(lambda: _or_refuse(finish, folder))
+    finally:
+        if team.is_first:
+            shutil.rmtree(part, ignore_errors=True)
+    return target
+
+
+def _or_refuse(write: Callable[[], None], folder: Path) -> None:
+    try:
+        write()
     except (OSError, SafetensorError) as error:
         raise RunError(f"cannot write a checkpoint to {folder}: {error}; the one before is kept") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    keep = previous if previous is not None else next(iter(older), None)
-    _remove([path for path in older if path != keep])
-    return target
+
+
+def _write_pieces(folder: Path, tensors: Mapping[str, Tensor | Piece], team: Team) -> None:
+    pieces = {name: one for name, one in tensors.items() if isinstance(one, Piece)}
+    if pieces:
+        spans = {name: [one.num_rows, one.rows.start, one.rows.stop, one.rows.step] for name, one in pieces.items()}
+        about = {name: " ".join(map(str, span)) for name, span in spans.items()}
+        with atomic_path(folder / _PIECES.format(team.name)) as path:
+            save_file({name: one.tensor.detach().cpu().contiguous() for name, one in pieces.items()}, path, about)
 
 
 def write_state(folder: Path, state: Mapping[str, Any], *, kind: str) -> None:
     """Write and seal a nested state of tensors and plain values, as ``flatten`` has it, into a folder."""
     tensors, scalars = flatten(state)
-    _write(folder, tensors, scalars, kind=kind)
+    _write(folder, {name: one for name, one in tensors.items() if isinstance(one, Tensor)}, scalars, kind=kind)
 
 
 def read_state(folder: Path, *, kind: str) -> dict[str, Any]:
@@ -89,21 +145,47 @@ def _write(folder: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, An
     with atomic_path(folder / _TENSORS) as path:
         save_file(plain, path)
     write_json(folder / _SCALARS, dict(scalars))
-    write_manifest(folder, kind, names=[_TENSORS, _SCALARS], about={})
+    pieces = sorted(path.name for path in folder.glob(_PIECES.format("*")))
+    write_manifest(folder, kind, names=[_TENSORS, _SCALARS, *pieces], about={})
 
 
-def load_checkpoint(folder: Path) -> Checkpoint | None:
+def load_checkpoint(folder: Path, team: Team = ALONE) -> Checkpoint | None:
     """The newest checkpoint that is whole, or None where there is none yet.
 
-    Tensors lie in memory of their own, on the CPU. Raises CorruptError where there are checkpoints and all are damaged.
+    Tensors lie in memory of their own, on the CPU; pieces stay where they are until they are picked. Of a team the
+    first process searches. Raises CorruptError where there are checkpoints and all are damaged.
     """
+    found: list[Checkpoint | None] = []
+
+    def search() -> list[str] | None:
+        newest = _newest(folder)
+        found.append(newest)
+        return None if newest is None else [newest.path.name, *newest.skipped]
+
+    told = team.hear(search)
+    if found or told is None:
+        return found[0] if found else None
+    return _read(folder / told[0], told[1:])
+
+
+def _read(path: Path, skipped: Sequence[str]) -> Checkpoint:
+    # What is loaded is a map of the file: a copy depends on it no more, and lies in memory as torch aligns it.
+    tensors: dict[str, Tensor | StoredPieces] = {
+        name: tensor.clone() for name, tensor in load_file(path / _TENSORS).items()
+    }
+    paths = tuple(sorted(path.glob(_PIECES.format("*"))))
+    if paths:
+        with safe_open(paths[0], "pt") as file:
+            tensors |= {name: StoredPieces(name, paths) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+    return Checkpoint(tensors, read_json(path / _SCALARS), path, tuple(skipped))
+
+
+def _newest(folder: Path) -> Checkpoint | None:
     skipped: list[str] = []
     for path in _checkpoints(folder):
         try:
             read_manifest(path, KIND)
-            # What is loaded is a map of the file: a copy depends on it no more, and lies in memory as torch aligns it.
-            tensors = {name: tensor.clone() for name, tensor in load_file(path / _TENSORS).items()}
-            return Checkpoint(tensors, read_json(path / _SCALARS), path, tuple(skipped))
+            return _read(path, skipped)
         except (CorruptError, SafetensorError, OSError) as error:
             skipped.append(f"checkpoint {path.name} is damaged ({error})")
     if skipped:
@@ -136,8 +218,8 @@ def _remove(folders: list[Path]) -> None:
 class Checkpoints:
     """The checkpoints of one run: found, checked against the run, written; without a folder, none."""
 
-    def __init__(self, folder: Path | None, identity: Mapping[str, Any]) -> None:
-        self._folder, self._identity = folder, dict(identity)
+    def __init__(self, folder: Path | None, identity: Mapping[str, Any], team: Team = ALONE) -> None:
+        self._folder, self._identity, self._team = folder, dict(identity), team
         self._previous: Path | None = None
         self.skipped: tuple[str, ...] = ()
         """What ``find`` passed over because it was damaged."""
@@ -148,7 +230,7 @@ class Checkpoints:
         Raises RunError where there is one and it is not to be resumed, or where it belongs to another run than this:
         a plain value of the identity differs.
         """
-        found = load_checkpoint(self._folder) if self._folder is not None else None
+        found = load_checkpoint(self._folder, self._team) if self._folder is not None else None
         if found is None:
             return None
         if not resume:
@@ -169,7 +251,9 @@ class Checkpoints:
         """Write a nested state; raises RunError where that fails, the one before being kept."""
         if self._folder is not None:
             tensors, scalars = flatten({**state, "identity": self._identity})
-            self._previous = save_checkpoint(self._folder, tensors=tensors, scalars=scalars, previous=self._previous)
+            self._previous = save_checkpoint(
+                self._folder, tensors=tensors, scalars=scalars, previous=self._previous, team=self._team
+            )
 
 
 def check_same_shapes(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
@@ -180,18 +264,18 @@ def check_same_shapes(found: Mapping[str, Tensor], expected: Mapping[str, Tensor
             raise CorruptError(f"{name} of a checkpoint is {shapes[0]}, not {shapes[1]}")
 
 
-def flatten(state: Any) -> tuple[dict[str, Tensor], Any]:
+def flatten(state: Any) -> tuple[dict[str, Tensor | Piece], Any]:
     """Split a nested state into its tensors, by path, and a JSON value of everything else that says where they go.
 
-    Dicts (keys of any scalar type), lists, tuples, strings, numbers (inf and NaN too), booleans, None and tensors
-    survive exactly. Raises TypeError naming the path of anything else.
+    Dicts (keys of any scalar type), lists, tuples, strings, numbers (inf and NaN too), booleans, None, tensors and
+    pieces of tensors survive exactly. Raises TypeError naming the path of anything else.
     """
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor | Piece] = {}
     return tensors, _flatten(state, "", tensors)
 
 
-def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    if isinstance(value, Tensor):
+def _flatten(value: Any, path: str, tensors: dict[str, Tensor | Piece]) -> Any:
+    if isinstance(value, Tensor | Piece):
         name = path if path not in tensors else f"{path}#{len(tensors)}"  # {"a/b": ..., "a": {"b": ...}}
         tensors[name] = value
         return {"$tensor": name}
@@ -213,7 +297,7 @@ def _join(path: str, key: object) -> str:
     return f"{path}/{key}" if path else str(key)
 
 
-def unflatten(tensors: Mapping[str, Tensor], scalars: Any) -> Any:
+def unflatten(tensors: Mapping[str, Any], scalars: Any) -> Any:
     """The nested state that ``flatten`` split; raises CorruptError where it is not that."""
     try:
         return _unflatten(tensors, scalars)
@@ -221,7 +305,7 @@ def unflatten(tensors: Mapping[str, Tensor], scalars: Any) -> Any:
         raise CorruptError(f"the plain values of a state do not fit its tensors: {error}") from None
 
 
-def _unflatten(tensors: Mapping[str, Tensor], scalars: Any) -> Any:
+def _unflatten(tensors: Mapping[str, Any], scalars: Any) -> Any:
     if isinstance(scalars, list):
         return [_unflatten(tensors, item) for item in scalars]
     if not isinstance(scalars, Mapping):

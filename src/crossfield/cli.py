@@ -4,6 +4,7 @@ Nothing here imports torch at the top, so that ``--help`` answers at once.
 """
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -43,8 +44,10 @@ VersionOption = Annotated[
 
 
 @app.callback()
-def _program(version: VersionOption = False) -> None:
-    pass
+def _program(context: typer.Context, version: VersionOption = False) -> None:
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+    if several and context.invoked_subcommand != "fit":
+        raise ConfigError(f"crossfield {context.invoked_subcommand} is one process; start it without torchrun")
 
 
 class EvictBy(StrEnum):
@@ -463,6 +466,8 @@ def _pairs(flag: str, pairs: Sequence[str] | None) -> dict[str, str]:
 
 
 def _print(result: Any, as_json: bool) -> None:
+    if result.json is None:  # another process says it
+        return
     typer.echo(json.dumps(result.json, ensure_ascii=False, allow_nan=False) if as_json else result.text)
 
 

@@ -27,9 +27,10 @@ from crossfield.data.negatives import NegativeSampler, keep_mask
 from crossfield.data.resident import keep_on
 from crossfield.data.store import Position, Reader, Store, write_store
 from crossfield.data.vocabulary import Evict, Growth
+from crossfield.distributed.team import ALONE, Team
 from crossfield.doctor import look_quickly
 from crossfield.errors import ConfigError, CorruptError, DataError, RunError, SchemaError
-from crossfield.evaluate import predict, rank_candidates
+from crossfield.evaluate import Predictions, predict, rank_candidates
 from crossfield.files import read_json, sha256_of, write_json
 from crossfield.growth import grown_model, grown_state
 from crossfield.models import CATALOGUE
@@ -64,6 +65,10 @@ class Prepared:
     entities: Entities | None
     rows_kept_out: int
     """Training rows left out by ``data.negative_rate``."""
+    place: Path
+    """Folder of the stores."""
+    key: str
+    """``fingerprint`` of the rows and of what was done to them."""
     reused: bool = False
     """Whether an earlier run encoded them."""
     findings: tuple[Finding, ...] = ()
@@ -85,16 +90,20 @@ def fit_bundle(
     watch: Watch | None = None,
     listener: Listener,
     say: Say,
-) -> Bundle:
+    team: Team = ALONE,
+) -> Bundle | None:
     """Train the recipe's model on raw rows, scratch files and checkpoints in ``work``; ``watch`` measures test rows.
+
+    Of a team all processes call this; the first prepares the rows, and it alone gets the bundle, the others None.
 
     Raises DataError, SchemaError or ConfigError on what cannot be trained; with ``resume``, ConfigError where the
     work that lies there belongs to another recipe.
     """
     started = time.time()
     check_trainable(recipe, train)
-    _claim(recipe, work, resume)
-    prepared = prepare(recipe, train, valid, work=work, resume=resume)
+    if issubclass(CATALOGUE[recipe.name], Solved) and not team.is_alone:
+        raise ConfigError(f"{recipe.name} is solved, not trained, which one process does; start it without torchrun")
+    prepared = _prepare_together(recipe, train, valid, work=work, resume=resume, team=team)
     if prepared.reused:
         say("these rows are encoded already, by an earlier run on the same files; CROSSFIELD_CACHE=off forgets that")
     for note in (*_notes(prepared), *(f"{one.severity}: {one}" for one in prepared.findings)):
@@ -103,12 +112,36 @@ def fit_bundle(
     torch.manual_seed(recipe.train.seed)
     model = CATALOGUE[recipe.name](prepared.encoder.model_schema, recipe.model).to(device)
     _start(model, recipe, prepared.encoder)
-    history, training = _learn(recipe, model, prepared, watch=watch, work=work, resume=resume, listener=listener)
-    about = {**_about(recipe, model, prepared, train), **history, "seconds": time.time() - started}
-    bundle = Bundle(recipe, prepared.encoder, model, prepared.entities, about, training)
-    bundle = _calibrated(bundle, recipe.calibration.method, prepared.valid, valid)
-    model.cpu().eval()
-    return bundle
+    history, training = _learn(
+        recipe, model, prepared, watch=watch, work=work, resume=resume, listener=listener, team=team
+    )
+
+    def finish() -> Bundle:
+        about = {**_about(recipe, model, prepared, train), **history, "seconds": time.time() - started}
+        about |= {} if team.is_alone else {"processes": team.size}
+        bundle = Bundle(recipe, prepared.encoder, model, prepared.entities, about, training)
+        bundle = _calibrated(bundle, recipe.calibration.method, prepared.valid, valid)
+        model.cpu().eval()
+        return bundle
+
+    return team.lead(finish)
+
+
+def _prepare_together(
+    recipe: Recipe, train: Dataset, valid: Dataset | None, *, work: Path, resume: bool, team: Team
+) -> Prepared:
+    """What the first process prepares; the others open it when it is there."""
+    made: list[Prepared] = []
+
+    def make() -> list[str]:
+        _claim(recipe, work, resume)
+        made.append(prepare(recipe, train, valid, work=work, resume=resume))
+        return [str(made[0].place), made[0].key]
+
+    place, key = team.hear(make)
+    if made:
+        return made[0]
+    return _open_prepared(Path(place), key, has_valid=valid is not None, verify=False) or _vanished(Path(place))
 
 
 def update_bundle(
@@ -142,7 +175,7 @@ def update_bundle(
         _check_calibration(method, held_out)
     elif bundle.calibration is not None:
         say("the calibration stays that of the model before the update; fit it to fresh rows: crossfield calibrate")
-    prepared = Prepared(encoder, store, held_out, entities, train.num_rows - store.num_rows)
+    prepared = Prepared(encoder, store, held_out, entities, train.num_rows - store.num_rows, work, store.fingerprint)
     start = None if training is None else _start_state(training, model, recipe, growths)
     if training is None:
         say("the run kept no state of its optimisers (train.keep_state): they begin anew")
@@ -312,9 +345,8 @@ def _open_prepared(folder: Path, key: str, *, has_valid: bool, verify: bool = Tr
         findings = tuple(Finding(**one) for one in about["findings"] if one["severity"] != "note")
     except (CorruptError, KeyError, TypeError):
         return None  # an interrupted or damaged preparation is simply made again
-    return Prepared(
-        encoder, train, valid, _entities(train, encoder), rows_kept_out=about["rows_kept_out"], findings=findings
-    )
+    entities, kept_out = _entities(train, encoder), about["rows_kept_out"]
+    return Prepared(encoder, train, valid, entities, kept_out, folder, key, findings=findings)
 
 
 def _open(folder: Path, encoder: Encoder, verify: bool) -> Store:
@@ -367,12 +399,13 @@ def _learn(
     work: Path,
     resume: bool,
     listener: Listener,
+    team: Team,
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """What training recorded, and what an update would go on from."""
     if isinstance(model, Solved):
         model.solve(interactions(prepared.train))
         return {"history": []}, None
-    trainer = _trainer(recipe, model, prepared, watch=watch, work=work, listener=listener)
+    trainer = _trainer(recipe, model, prepared, watch=watch, work=work, listener=listener, team=team)
     result = trainer.fit(resume=resume)
     return _describe(result), trainer.training if recipe.train.keep_state else None
 
@@ -396,12 +429,13 @@ def _trainer(
     work: Path,
     listener: Listener,
     start: Mapping[str, Any] | None = None,
+    team: Team = ALONE,
 ) -> Trainer:
     config, implicit = recipe.train, prepared.encoder.schema.label is None
-    evaluate = ranking_monitor(prepared, config.seed) if implicit else click_monitor(prepared.valid)
+    evaluate = ranking_monitor(prepared, config.seed) if implicit else click_monitor(prepared.valid, team)
     return Trainer(
         model,
-        Reader(prepared.train, batch_size=config.batch_size, seed=config.seed),
+        Reader(prepared.train, batch_size=config.batch_size, seed=config.seed, rank=team.rank, world=team.size),
         config,
         evaluate=evaluate,
         watch=None if watch is None else partial(watch, prepared),
@@ -410,6 +444,7 @@ def _trainer(
         on_report=listener,
         unseen_rate=recipe.encoder.unseen_rate,
         start=start,
+        team=team,
     )
 
 
@@ -430,21 +465,35 @@ def sampler_of(recipe: Recipe, prepared: Prepared) -> NegativeSampler | None:
     )
 
 
-def click_monitor(valid: Store | None) -> Callable[[Model], dict[str, float]] | None:
-    """What is measured on validation rows while training on labels: AUC and log loss."""
+def click_monitor(valid: Store | None, team: Team = ALONE) -> Callable[[Model], dict[str, float]] | None:
+    """What is measured on validation rows while training on labels: AUC and log loss.
+
+    Every process of a team scores its part of the rows, and measures all of them.
+    """
     if valid is None:
         return None
 
-    reader = Reader(valid, batch_size=EVALUATION_ROWS, shuffle=False)
+    reader = Reader(valid, batch_size=EVALUATION_ROWS, shuffle=False, rank=team.rank, world=team.size)
 
     def measure(model: Model) -> dict[str, float]:
         keep_on(reader, device_of(model))
         reader.position = Position()
-        found = predict(model, reader.epoch())
+        found = _joined(predict(model, reader.epoch()), reader, team)
         labels = np.asarray(found.labels)
         return {name: metric(labels, found.logits, found.weights) for name, metric in _CLICK_METRICS.items()}
 
     return measure
+
+
+def _joined(found: Predictions, reader: Reader, team: Team) -> Predictions:
+    """Predictions for all rows of an unshuffled store, from everybody's for their part of them."""
+    if team.is_alone:
+        return found
+    logits = torch.zeros(reader.store.num_rows, dtype=torch.float64)
+    logits[torch.from_numpy(reader.places)] = torch.from_numpy(found.logits)
+    known = (reader.store.labels, reader.store.weights)
+    labels, weights = (None if one is None else np.asarray(one, np.float64) for one in known)
+    return Predictions(team.add_up(logits).numpy(), labels, weights)
 
 
 def ranking_monitor(prepared: Prepared, seed: int) -> Callable[[Model], dict[str, float]] | None:

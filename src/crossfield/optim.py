@@ -1,6 +1,6 @@
 """Optimisers that touch only the rows of the batch, and the step around them: L2, one global norm clip, updates."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -264,6 +264,12 @@ def rows_of(weight: Tensor) -> tuple[Tensor | None, Tensor]:
     return gradient._indices()[0], gradient._values()
 
 
+def here(values: Any) -> Tensor:
+    """The values of a tensor that lie on this process: all of them, but for a DTensor."""
+    local: Tensor = values.to_local() if hasattr(values, "to_local") else values
+    return local
+
+
 def _in_order(weight: Tensor, gradient: Tensor) -> Tensor:
     # PERF: autograd forgets that an arena's gradient is coalesced; looking whether its rows rise takes 0.1 ms,
     # sorting them again 3.4 (62,000 rows). Padded ones are in order, the last row repeated with the same gradient.
@@ -350,11 +356,20 @@ class Part:
         return (weight for group in self.optimizer.param_groups for weight in group["params"])
 
 
+Norm = Callable[[Sequence[tuple[Tensor, Tensor]]], Tensor]
+"""Weights and the values of their gradients in, the Euclidean norm of all these values together out."""
+
+
+def norm_of(gradients: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The ``Norm`` of gradients that are all here."""
+    return torch.nn.utils.get_total_norm([gradient for _, gradient in gradients])
+
+
 class Optimizers:
     """All optimisers of one model as one: L2 joins the gradients, their global norm is clipped, every part steps."""
 
-    def __init__(self, parts: Mapping[str, Part], *, clip_norm: float | None = None) -> None:
-        self.parts, self._clip_norm = dict(parts), clip_norm
+    def __init__(self, parts: Mapping[str, Part], *, clip_norm: float | None = None, norm: Norm = norm_of) -> None:
+        self.parts, self._clip_norm, self._norm = dict(parts), clip_norm, norm
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -365,9 +380,9 @@ class Optimizers:
     def step(self) -> None:
         """Use the gradients for one step; they hold L2 and the clip afterwards. Waits for no device."""
         if self._clip_norm is not None or any(part.l2 for part in self.parts.values()):
-            gradients = [value for part in self.parts.values() for value in _with_l2(part)]
+            gradients = [pair for part in self.parts.values() for pair in _with_l2(part)]
             if self._clip_norm is not None:
-                _clip(gradients, self._clip_norm)
+                _clip(gradients, self._clip_norm, self._norm(gradients))
         for part in self.parts.values():
             part.optimizer.step()
 
@@ -375,7 +390,7 @@ class Optimizers:
     def has_finite_gradients(self) -> bool:
         """Whether all gradients are finite; on a GPU it waits for them."""
         weights = (weight for part in self.parts.values() for weight in part.parameters if weight.grad is not None)
-        norms = torch._foreach_norm([rows_of(weight)[1] for weight in weights])
+        norms = torch._foreach_norm([here(rows_of(weight)[1]) for weight in weights])
         return not norms or bool(torch.isfinite(torch.stack(norms)).all())
 
     @property
@@ -411,21 +426,20 @@ class Optimizers:
             part.optimizer.load_state_dict(state[name])
 
 
-def _with_l2(part: Part) -> list[Tensor]:
+def _with_l2(part: Part) -> list[tuple[Tensor, Tensor]]:
     gradients = []
     for weight in part.parameters:
         if weight.grad is not None:
             rows, gradient = rows_of(weight)
             if part.l2:
                 gradient.add_(_take(weight, rows), alpha=part.l2)
-            gradients.append(gradient)
+            gradients.append((weight, gradient))
     return gradients
 
 
-def _clip(gradients: list[Tensor], limit: float) -> None:
-    norm = torch.nn.utils.get_total_norm(gradients)
+def _clip(gradients: Sequence[tuple[Tensor, Tensor]], limit: float, norm: Tensor) -> None:
     factor = (limit / (norm + 1e-6)).clamp(max=1.0)  # as torch.nn.utils.clip_grad_norm_ has it
-    for gradient in gradients:
+    for _, gradient in gradients:
         gradient.mul_(factor.to(gradient.device))
 
 
@@ -446,15 +460,18 @@ def parameter_groups(model: nn.Module, *, split_wide: bool = True) -> dict[str, 
     return {role: weights for role, weights in groups.items() if weights}
 
 
-def build_optimizers(model: nn.Module, config: OptimConfig) -> Optimizers:
-    """The optimisers of a model; sets ``sparse`` on every arena by what its optimiser can use."""
+def build_optimizers(model: nn.Module, config: OptimConfig, *, norm: Norm = norm_of) -> Optimizers:
+    """The optimisers of a model; sets ``sparse`` on every arena by what its optimiser can use.
+
+    ``norm`` is another one where some of the gradients are elsewhere.
+    """
     groups = parameter_groups(model, split_wide=config.wide_optimizer != "same")
     parts = {role: _part(role, weights, config) for role, weights in groups.items()}
     dense = {id(weight) for part in parts.values() if _is_dense(part.optimizer) for weight in part.parameters}
     for module in model.modules():
         if isinstance(module, EmbeddingArena):
             module.sparse = id(module.weight) not in dense
-    return Optimizers(parts, clip_norm=config.clip_norm)
+    return Optimizers(parts, clip_norm=config.clip_norm, norm=norm)
 
 
 def _is_dense(optimizer: torch.optim.Optimizer) -> bool:

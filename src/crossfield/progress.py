@@ -90,10 +90,13 @@ class Meter:
     loss_rows: int = 0
     _pending: list[_Pending] = field(default_factory=list)
 
-    def add(self, step: int, loss: Tensor, batch: Batch) -> None:
-        """Take the mean loss of one step; every 64th call looks at them as ``flush`` does."""
-        self._pending.append(_Pending(step, loss.detach(), batch.size, batch.rows))
-        self.rows += batch.size
+    def add(self, step: int, loss: Tensor, batch: Batch, *, size: int) -> None:
+        """Take the mean loss of one step over ``size`` rows; every 64th call looks at them as ``flush`` does.
+
+        The batch is what this process has of these rows.
+        """
+        self._pending.append(_Pending(step, loss.detach(), size, batch.rows))
+        self.rows += size
         if len(self._pending) >= _PENDING:
             self.flush()
 

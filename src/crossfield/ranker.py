@@ -5,7 +5,7 @@ from __future__ import annotations  # Tabular is a forward reference: pandas is 
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +28,7 @@ from crossfield.data.source import Layout, Tabular
 from crossfield.data.strangers import Strangers
 from crossfield.data.vocabulary import Evict
 from crossfield.detective import INCIDENT
+from crossfield.distributed.team import ALONE, Team, check_alone, join
 from crossfield.errors import ConfigError, DataError, RunError, SchemaError
 from crossfield.evaluate import Predictions, click_report, id_slices, rank_candidates, rank_catalogue
 from crossfield.evaluate import predict as predict_batches
@@ -103,6 +104,8 @@ class Ranker:
     @property
     def bundle(self) -> Bundle:
         """The trained parts; raises RunError before ``fit``."""
+        if self._bundle is None and self._folder is not None:
+            self._bundle = Bundle.load(self._folder)
         if self._bundle is None:
             raise RunError("this ranker is not trained yet; call fit(train, valid) or Ranker.load(folder)")
         return self._bundle
@@ -135,26 +138,42 @@ class Ranker:
         ``out`` is the run's folder: checkpoints while training, the finished bundle after it. Raises RunError where
         a run is there already and neither ``resume`` nor ``overwrite`` is given, ConfigError where the run to resume
         has other settings. A fit that fails before its first checkpoint leaves nothing there.
+
+        Under torchrun all processes call this with the same arguments and train together; ``out`` is then a folder
+        that all of them see. The first prepares the rows, prints and writes; all have the ranker afterwards.
         """
+        team = join(self.device, lost_seconds=self.recipe.train.lost_seconds)
         if out is None:
-            with tempfile.TemporaryDirectory(prefix="crossfield-") as scratch:
-                return self._fit(train, valid, test, work=Path(scratch), resume=False, quiet=quiet)
+            with shared_scratch(team) as scratch:
+                if team.is_alone:
+                    return self._fit(train, valid, work=scratch, resume=False, quiet=quiet, test=test)
+                self.fit(train, valid, test=test, out=scratch / "run", quiet=quiet)
+                self._bundle, self._folder = self.bundle, None
+            return self
         folder, work = Path(out), Path(out) / "work"
-        with RunLock(folder):
-            if resume and not overwrite and _is_finished(folder):
-                self._bundle, self._folder = self._same_run(folder, self._training_rows(train)), folder
-                return self
-            if overwrite:
-                shutil.rmtree(work, ignore_errors=True)
-            elif not resume:
-                _refuse_run(folder, "give --resume to continue it or --overwrite to replace it")
-            with _kept_if_of_use(work):
-                self._fit(train, valid, test, work=work, resume=resume, quiet=quiet)
-                self._save(folder)
-            for record in ("log.jsonl", "tensorboard"):
-                _keep(work / "checkpoints" / record, folder / record)
-            shutil.rmtree(work)
+        with team.guarded(), ExitStack() as stack:
+            if not team.hear(lambda: self._enter(stack, folder, train, resume=resume, overwrite=overwrite)):
+                with _kept_if_of_use(work) if team.is_first else nullcontext():
+                    self._fit(train, valid, work=work, resume=resume, quiet=quiet, test=test, team=team)
+                    team.lead(lambda: self._save(folder))
+                team.lead(lambda: _tidy(folder, work))
+            if not team.is_first:
+                self._bundle, self._folder = None, folder
         return self
+
+    def _enter(
+        self, stack: ExitStack, folder: Path, train: Dataset | Tabular, *, resume: bool, overwrite: bool
+    ) -> bool:
+        """Lock the folder of a run; whether it is finished already."""
+        stack.enter_context(RunLock(folder))
+        if resume and not overwrite and _is_finished(folder):
+            self._bundle, self._folder = self._same_run(folder, self._training_rows(train)), folder
+            return True
+        if overwrite:
+            shutil.rmtree(folder / "work", ignore_errors=True)
+        elif not resume:
+            _refuse_run(folder, "give --resume to continue it or --overwrite to replace it")
+        return False
 
     @property
     def _training(self) -> dict[str, Any] | None:
@@ -186,8 +205,9 @@ class Ranker:
         folder for the new run; the old one stays as it is.
 
         Raises RunError where a run is there already or this ranker is not trained, DataError where there are no rows,
-        ConfigError for a model that is solved.
+        ConfigError for a model that is solved, or under torchrun.
         """
+        check_alone("an update")
         train = self._rows(new_rows).require(labelled=self.schema.label is not None)
         held_out = None if valid is None else self._rows(valid).require(labelled=self.schema.label is not None)
         if out is not None:
@@ -226,12 +246,14 @@ class Ranker:
         self,
         train: Dataset | Tabular,
         valid: Dataset | Tabular | None,
-        test: Dataset | RankingTest | None,
         *,
         work: Path,
         resume: bool,
         quiet: bool,
+        test: Dataset | RankingTest | None,
+        team: Team = ALONE,
     ) -> Self:
+        is_quiet = quiet or not team.is_first
         first = self._training_rows(train)
         second: Dataset | None = None
         if valid is not None:
@@ -244,23 +266,27 @@ class Ranker:
             second,
             work=work,
             resume=resume,
-            device=self.device,
-            watch=self._watch(test),
-            listener=silence if quiet else TrainingProgress(),
-            say=silence if quiet else say,
+            device=team.device(self.device),
+            watch=self._watch(test, team),
+            listener=silence if is_quiet else TrainingProgress(),
+            say=silence if is_quiet else say,
+            team=team,
         )
-        if test is not None:
-            self._bundle.about["test"] = self.evaluate(test, intervals=False, quiet=quiet)
+        team.lead(lambda: self._measure(test, quiet=quiet))
         return self
 
-    def _watch(self, test: Dataset | RankingTest | None) -> Watch | None:
+    def _measure(self, test: Dataset | RankingTest | None, *, quiet: bool) -> None:
+        if test is not None:
+            self.bundle.about["test"] = self.evaluate(test, intervals=False, quiet=quiet)
+
+    def _watch(self, test: Dataset | RankingTest | None, team: Team) -> Watch | None:
         if not self.recipe.train.watch_test:
             return None
         if test is None:
             raise ConfigError("train.watch_test wants a test part to watch, and there is none")
 
         def measure(prepared: Prepared, model: Model) -> dict[str, float]:
-            other = Ranker(self.recipe, device=self.device)
+            other = Ranker(self.recipe, device=team.device(self.device))
             other._bundle = Bundle(self.recipe, prepared.encoder, model, prepared.entities, {})
             report = other.evaluate(test, intervals=False, quiet=True)
             return {name: value for name, value in report.items() if isinstance(value, float)}
@@ -501,6 +527,21 @@ def _check_positives(schema: FeatureSchema, name: str, found: Sequence[Predictio
     if label is None or label.value is None or any(np.any(one.labels) for one in found):
         return
     raise DataError(f"no row of {name} has {label}: is the label written another way in these rows?")
+
+
+def _tidy(folder: Path, work: Path) -> None:
+    """Keep the records of a finished training and take its scratch folder away."""
+    for record in ("log.jsonl", "tensorboard"):
+        _keep(work / "checkpoints" / record, folder / record)
+    shutil.rmtree(work)
+
+
+@contextmanager
+def shared_scratch(team: Team) -> Iterator[Path]:
+    """A scratch folder of the first process's machine, for all of a team; away when all have left it."""
+    with tempfile.TemporaryDirectory(prefix="crossfield-") as own:
+        yield Path(team.hear(lambda: own))
+        team.agree(0)
 
 
 def _is_finished(folder: Path) -> bool:

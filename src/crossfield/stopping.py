@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from crossfield.errors import ConfigError, DataError, nearest
 from crossfield.files import typed
@@ -97,15 +97,27 @@ class Interrupts:
         else:
             self._handlers[number](number, frame)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a signal has come that has not acted yet."""
+        return self._waiting is not None
+
+    def act(self) -> NoReturn:
+        """Stop as a signal does, also where it has reached another process only."""
+        if self._waiting is not None:
+            self._handlers[self._waiting](self._waiting, None)
+        raise KeyboardInterrupt
+
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """A block no signal cuts in two; one that came meanwhile acts right after it."""
-        self._is_held = True
+        """A block no signal cuts in two; one that came meanwhile acts right after the outermost."""
+        was_held, self._is_held = self._is_held, True
         try:
             yield
         finally:
-            self._is_held = False
-            waiting, self._waiting = self._waiting, None
+            self._is_held = was_held
+            waiting = self._waiting
+            self._waiting = waiting if was_held else None
         # Only after a whole step: where the block failed, its own error counts.
-        if waiting is not None:
+        if waiting is not None and not was_held:
             self._handlers[waiting](waiting, None)

@@ -1,6 +1,7 @@
 """The training loop: batches in, a trained model out, and at every step a position from which it can go on exactly."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from crossfield.data.prefetch import prefetched
 from crossfield.data.resident import keep_on
 from crossfield.data.store import Reader
 from crossfield.detective import INCIDENT, investigate, save_incident
-from crossfield.errors import CorruptError, DataError
+from crossfield.distributed.spread import wrap
+from crossfield.distributed.team import ALONE, Team
+from crossfield.errors import ConfigError, CorruptError, DataError, NotFiniteError
 from crossfield.files import typed
 from crossfield.layers.linear import set_padding
 from crossfield.layers.unseen import UntrainedRows, drop_ids
+from crossfield.losses import totals
 from crossfield.models.base import Model
 from crossfield.objectives import Objective, choose_objective
 from crossfield.optim import build_optimizers
@@ -34,8 +38,14 @@ Evaluate = Callable[[Model], dict[str, float]]
 
 _REPORT_SECONDS = 1.0
 _PADDING = 16
-FREE_ON_RESUME = frozenset({"epochs", "patience", "threads", "checkpoint_seconds", "tensorboard"})
+FREE_ON_RESUME = frozenset(
+    {"epochs", "patience", "threads", "checkpoint_seconds", "tensorboard", "mesh", "lost_seconds"}
+)
 """Settings a resumed run may change: they do not touch the steps already made."""
+_NOT_FINITE = (
+    "step {}: the numbers are not finite; look for extreme values in the rows, or set a lower train.lr or a "
+    "train.clip_norm; this step changed no weight, and the last checkpoint is kept"
+)
 
 
 @dataclass
@@ -68,6 +78,10 @@ class Trainer:
     encoder's share of ids to drop. With ``folder``, checkpoints and ``log.jsonl`` go there. First weights are the
     model's own: seed torch before building it. ``start`` is what an earlier ``training`` left. The device is that of
     the model.
+
+    With a ``team`` every process has a trainer of its own, with the same arguments and a reader of its own part of
+    each batch; together they do what one would with all of the rows, dropout and dropped ids apart. The trained
+    weights are then the first's; the models of the others lose the rows of large tables.
     """
 
     def __init__(
@@ -84,8 +98,14 @@ class Trainer:
         on_report: Callable[[Report], None] = lambda report: None,
         objective: Objective | None = None,
         start: Mapping[str, Any] | None = None,
+        team: Team = ALONE,
     ) -> None:
-        self.model, self.reader, self.config = model, reader, config
+        self.reader, self.config, self._team = reader, config, team
+        if not team.is_alone:
+            _check_teamwork(config, start)
+        self._shapes = {name: list(weight.shape) for name, weight in model.state_dict().items()}
+        self._spread = wrap(model, team, mesh=config.mesh)
+        self.model = model = self._spread.model
         self._evaluate, self._watch = evaluate, watch
         self._negatives, self._unseen_rate = negatives, unseen_rate
         self._folder, self._on_report, self._start = folder, on_report, start
@@ -105,12 +125,13 @@ class Trainer:
         the folder's checkpoints are not asked for or belong to other settings, or where the loss is not finite;
         CorruptError where every checkpoint is damaged.
         """
-        with Interrupts() as self._interrupts, settled(self._device):
+        with self._team.guarded(), Interrupts() as self._interrupts, settled(self._device):
             self._prepare(resume)
             try:
-                self._loop()
-                self._untrained.fill(self.model)
-                self._save()
+                with nullcontext() if self._team.is_alone else self._interrupts.whole():
+                    self._loop()
+                    self._fill_untrained()
+                    self._save()
             except KeyboardInterrupt:
                 self._save()
                 raise
@@ -121,19 +142,23 @@ class Trainer:
 
     @property
     def training(self) -> dict[str, Any]:
-        """What a later training needs to go on as ``start``: the optimisers' state, and which special ids were met."""
-        return {"optimizers": self._optimizers.state_dict(), "untrained": self._untrained.state_dict()}
+        """What a later training needs to go on as ``start``: the optimisers' state, and which special ids were met.
+
+        Of a team it is the first process's, and all have to ask.
+        """
+        optimizers = self._spread.whole_optimizers(self._optimizers)
+        return {"optimizers": optimizers, "untrained": self._untrained.state_dict()}
 
     def _prepare(self, resume: bool) -> None:
         config = self.config
         self._at, self._meter = _Progress(), Meter()
         self._session, self._since_report, self._since_save = Stopwatch(), Stopwatch(), Stopwatch()
-        self._optimizers = build_optimizers(self.model, config)
+        self._optimizers = build_optimizers(self.model, config, norm=self._spread.norm)
         self._plateau = Plateau(config.monitor, config.patience, config.min_delta)
         self._untrained = UntrainedRows(self.model.schema, self._device)
         self._best: dict[str, Tensor] | None = None
         self._notes = [] if self._evaluate else [f"no validation rows: training all {config.epochs} epochs"]
-        self._checkpoints = Checkpoints(self._folder, self._identity())
+        self._checkpoints = Checkpoints(self._folder, self._identity(), self._team)
         state = self._checkpoints.find(resume=resume)
         self._means = typed(Means, state.get("means")) if state is not None else self._choose_means()
         self._use_means()
@@ -146,16 +171,15 @@ class Trainer:
             self._untrained.load_state_dict(self._start["untrained"])
         self._saved = self._place if state is not None else None
         self._first_step = self._at.step
-        self._log = RunLog(self._folder, tensorboard=config.tensorboard)
+        self._log = RunLog(self._folder if self._team.is_first else None, tensorboard=config.tensorboard)
         self._log.rewind(typed(int, state.get("log_lines")) if state is not None else 0)
         self._emit(self._report("start", note="; ".join(self._notes)))
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to fit: settings that touch the steps, data, shapes of the weights."""
         settings = {k: v for k, v in self.config.model_dump(mode="json").items() if k not in FREE_ON_RESUME}
-        shapes = {name: list(weight.shape) for name, weight in self.model.state_dict().items()}
         data = {"encoder": self.reader.store.fingerprint, "rows": self.reader.store.num_rows}
-        return {**settings, **data, "unseen_rate": self._unseen_rate, "weights": shapes}
+        return {**settings, **data, "unseen_rate": self._unseen_rate, "weights": self._shapes}
 
     def _choose_means(self) -> Means:
         means, notes = choose_means(
@@ -163,10 +187,10 @@ class Trainer:
             self._device,
             threads=self.config.threads,
             precision=self.config.precision,
-            compile=self.config.compile,
+            compile=self.config.compile if self._team.is_alone else "off",
             num_rows=self._last_step * self.config.batch_size,
         )
-        self._notes += notes
+        self._notes += notes if self._team.is_alone else [notes[0], self._spread.note]
         return means
 
     def _use_means(self) -> None:
@@ -227,10 +251,11 @@ class Trainer:
     def _train(self, batch: Batch) -> None:
         """One step, never cut in two by a signal."""
         with self._interrupts.whole():
+            self._team.seed(self.config.seed, self._at.step)
             batch = self._make_ready(batch)
             loss = self._step(batch)
             self._at.step += 1
-            self._meter.add(self._at.step, loss, batch)
+            self._meter.add(self._at.step, loss, batch, size=self._team.agree(batch.size)[0])
 
     def _plain_step(self, batch: Batch) -> Tensor:
         """Loss, gradients, update; the mean loss of the batch."""
@@ -242,7 +267,10 @@ class Trainer:
         """The same, but where numbers are not finite no weight changes, and it is said why."""
         random = torch.get_rng_state()
         loss = self._gradients(batch)
-        if not self._optimizers.has_finite_gradients() or not bool(torch.isfinite(loss)):
+        is_finite = self._optimizers.has_finite_gradients() and bool(torch.isfinite(loss))
+        if self._team.agree(not is_finite)[0]:
+            if not self._team.is_alone:
+                raise NotFiniteError(_NOT_FINITE.format(self._at.step + 1))
             torch.set_rng_state(random)
             incident = investigate(self.model, self._gradients, batch, number=self._at.step + 1)
             if self._folder is not None:
@@ -255,10 +283,12 @@ class Trainer:
         """The mean loss of the batch, its gradients left at the weights."""
         # Compiled code knows one shape only: the short last batch runs as it is.
         called = self._full_called if batch.size == self._full_size else self._called
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._means.bf16):
+        together = nullcontext() if self._team.is_alone else totals(self._team.total)
+        with together, torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._means.bf16):
             loss = self._objective(called, batch)
         self._optimizers.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        self._spread.reduce()
         return loss.detach()
 
     def _make_ready(self, batch: Batch) -> Batch:
@@ -274,7 +304,7 @@ class Trainer:
         if due <= self._at.evaluations:
             return
         self._check_finite()
-        self._untrained.fill(self.model)
+        self._fill_untrained()
         metrics = self._measure()
         with self._interrupts.whole():
             report = self._report("evaluation", metrics)
@@ -288,7 +318,7 @@ class Trainer:
         if self._watch is not None:
             found |= {f"test {name}": float(value) for name, value in self._watch(self.model).items()}
         self.model.train()
-        return found or None
+        return self._team.hear(lambda: found) or None
 
     def _judge(self, report: Report) -> None:
         """Write the evaluation down; keep the weights where they are the best so far, else lower the rates."""
@@ -301,11 +331,19 @@ class Trainer:
                 self._optimizers.scale_lr(self.config.plateau_factor, least=self.config.min_lr)
         self._at.history.append(plain({**about, **(report.metrics or {})}))
 
+    def _fill_untrained(self) -> None:
+        self._untrained.share(self._team.any_of)
+        self._untrained.fill(self.model)
+
     def _report_and_save_if_due(self) -> None:
         if self._since_report.seconds >= _REPORT_SECONDS:
             self._meter.flush()
             self._emit(self._report("progress"))
-        if self._since_save.seconds >= self.config.checkpoint_seconds:
+        is_late = self._since_save.seconds >= self.config.checkpoint_seconds and self._team.is_first
+        is_due, is_interrupted = self._team.agree(is_late, not self._team.is_alone and self._interrupts.is_waiting)
+        if is_interrupted:
+            self._interrupts.act()
+        if is_due:
             self._save()
 
     def _report(self, kind: ReportKind, metrics: dict[str, float] | None = None, note: str = "") -> Report:
@@ -335,14 +373,16 @@ class Trainer:
         if self._folder is None or self._saved == self._place:
             return
         self._check_finite()
+        self._untrained.share(self._team.any_of)
         self._checkpoints.save(self._state())
         self._saved = self._place
         self._since_save.restart()
 
     def _check_finite(self) -> None:
         """Refuse to judge or keep what cannot be trained further."""
-        self._meter.flush()
-        check_finite(self.model, self._at.step)
+        with self._team.together():
+            self._meter.flush()
+            check_finite(self.model, self._at.step)
 
     def _state(self) -> dict[str, Any]:
         """The whole position of the run."""
@@ -351,15 +391,15 @@ class Trainer:
             "progress": {**asdict(self._at), "seconds": self._at.seconds + self._session.seconds},
             "log_lines": self._log.num_lines,
             "rng": rng_state(self._device),
-            "best": self._best,
+            "best": None if self._best is None else self._spread.split_model(self._best),
+            "model": self._spread.split_model(self.model.state_dict()),
+            "optimizers": self._spread.split_optimizers(self._optimizers),
             **{name: part.state_dict() for name, part in self._parts().items()},
         }
 
     def _parts(self) -> dict[str, Any]:
-        """Everything with a state of its own."""
+        """Everything else with a state of its own."""
         return {
-            "model": self.model,
-            "optimizers": self._optimizers,
             "plateau": self._plateau,
             "untrained": self._untrained,
             "meter": self._meter,
@@ -374,9 +414,12 @@ class Trainer:
     def _restore(self, state: dict[str, Any]) -> None:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        self.model.load_state_dict(self._spread.join_model(state["model"]))
+        self._optimizers.load_state_dict(self._spread.join_optimizers(state["optimizers"], self._optimizers))
         self._at = typed(_Progress, state["progress"])
         if state["best"] is not None:
-            self._best = {name: value.to(self._device) for name, value in state["best"].items()}
+            best = self._spread.join_model(state["best"])
+            self._best = {name: value.to(self._device) for name, value in best.items()}
             check_same_shapes(self._best, self.model.state_dict())
         set_rng_state(state["rng"], self._device)
         self._notes += [*self._checkpoints.skipped, f"resumed after step {self._at.step:,}"]
@@ -384,7 +427,8 @@ class Trainer:
     def _finish(self) -> TrainResult:
         if self._best is not None:
             self.model.load_state_dict(self._best)
-        self.model.eval()
+        self._spread.gather()
+        self.model = self._spread.whole.eval()
         if isinstance(self._step, RecordedStep) and self._step.reason:
             self._notes.append(f"no CUDA graph: {self._step.reason}")
         stopped = self._at.step < self._last_step
@@ -399,3 +443,12 @@ class Trainer:
             rows_per_second=end.rows_per_second,
             notes=tuple(self._notes),
         )
+
+
+def _check_teamwork(config: TrainConfig, start: Mapping[str, Any] | None) -> None:
+    """Raise ConfigError where several processes are asked for what only one does."""
+    if start is not None:
+        raise ConfigError("a training that goes on from another one's state is done by one process, without torchrun")
+    for name, asked in (("cuda_graph", config.cuda_graph), ("compile", config.compile == "on")):
+        if asked:
+            raise ConfigError(f"train.{name} is for one process; leave it out under torchrun")

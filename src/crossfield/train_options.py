@@ -22,6 +22,11 @@ class TrainConfig(OptimConfig):
     precision: Precision = "auto"
     """bf16 computes most of the forward and backward pass in 16 bits; auto does so where the device has instructions
     for it. Weights, losses, evaluation and prediction are fp32 always."""
+    mesh: str = Field("auto", pattern=r"^(auto|[1-9]\d*x[1-9]\d*)$")
+    """Under torchrun, how the dense part lies on the processes: "4x8" is four replicas, each sharded over eight (HSDP);
+    "1x8" is FSDP, "8x1" plain replication. auto replicates what fits. Tables lie by rows on all of them either way."""
+    lost_seconds: float = Field(600.0, gt=0)
+    """Under torchrun, seconds without an answer after which another process counts as lost."""
     compile: Switch = "auto"
     """Compile the model for the full batches; auto does so where training takes far longer than the 30 s it costs."""
     cuda_graph: bool = False

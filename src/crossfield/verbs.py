@@ -23,6 +23,7 @@ from crossfield.data.dataset import Dataset
 from crossfield.data.public import PUBLIC, RankingTest, download, load_public, public_set
 from crossfield.data.source import find_files
 from crossfield.data.vocabulary import Evict
+from crossfield.distributed.team import is_leader
 from crossfield.doctor import Diagnosis, examine
 from crossfield.environment import judge, look_at_machine, machine_text
 from crossfield.errors import ConfigError, DataError, NotFiniteError, RunError, nearest
@@ -96,17 +97,20 @@ def describe_keys(recipe: Recipe) -> str:
 def fit(
     recipe: Recipe, out: Path, *, schema: Path | None, resume: bool, overwrite: bool, device: str, quiet: bool
 ) -> Result:
-    """Train, measure on the test part, save the run."""
+    """Train, measure on the test part, save the run; of several processes the first says the result."""
     ranker = Ranker(recipe, device=device)
-    parts = _described_parts(recipe, schema, quiet=quiet)
+    parts = _described_parts(recipe, schema, quiet=quiet or not is_leader())
     try:
         ranker.fit(parts.train, parts.valid, test=parts.test, out=out, resume=resume, overwrite=overwrite, quiet=quiet)
     except NotFiniteError as error:
         raise NotFiniteError(f"{error}; crossfield replay {out} runs into it again", error.incident) from None
     except KeyboardInterrupt:
         kept = f"{out} keeps what was done: the same command with --resume goes on from there"
-        say(f"interrupted; {kept if (out / 'work').exists() else 'nothing was done yet that could be kept'}")
+        tell = say if is_leader() else silence
+        tell(f"interrupted; {kept if (out / 'work').exists() else 'nothing was done yet that could be kept'}")
         raise
+    if not is_leader():
+        return Result(None, "")
     about = {**ranker.about, "run": str(out), "split": parts.split, "calibration": _calibration_json(ranker)}
     return Result(about, _fitted(about, _calibrated(ranker)))
 

@@ -265,6 +265,13 @@ class Reader:
             raise CorruptError(f"{position} is not one of this reader, which has {self.num_batches} batches per epoch")
         self._position = position
 
+    @property
+    def places(self) -> np.ndarray:
+        """Which rows of the store a pass without shuffling gives, [n] int64."""
+        rows: np.ndarray = np.arange(self.store.num_rows)
+        mine: np.ndarray = rows[rows % self.batch_size % self.world == self.rank]
+        return mine
+
     def epoch(self) -> Iterator[Batch]:
         """Batches from the position to the end of its epoch.
 

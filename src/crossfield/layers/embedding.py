@@ -155,6 +155,18 @@ class EmbeddingArena(nn.Module):
         """What the gradient needs to know of arena rows [n] int64; None where it is dense."""
         return find(rows, len(self.weight), names=names, padded=is_padded(self.weight)) if self.seeks else None
 
+    def view(self, start: int, stop: int) -> Tensor:
+        """Some rows, without gradient: to read or to overwrite."""
+        return self.weight.detach()[start:stop]
+
+    def average(self, start: int, stop: int) -> Tensor:
+        """The mean of some rows, [D]."""
+        return self.view(start, stop).mean(0)
+
+    def overwrite(self, rows: Sequence[int], vector: Tensor) -> None:
+        """Set rows to one vector [D]."""
+        self.weight.detach()[list(rows)] = vector
+
 
 def pool(vectors: Tensor, sequence: Jagged, *, mean: bool) -> Tensor:
     """Sum or mean of each row's vectors, zeros for an empty row: [sum of L, D] -> [B, D]."""
@@ -200,9 +212,23 @@ class FieldEmbedding(nn.Module):
 
     def table(self, name: str) -> Tensor:
         """The rows of one field, [num_rows, D]: a view of the arena without gradient, to read or to overwrite."""
+        return self.arena.view(*self.span(name))
+
+    def span(self, name: str) -> tuple[int, int]:
+        """Where the rows of one field begin and end in the arena."""
         index = self.names.index(name)
         start = int(self.arena.offsets[index])
-        return self.arena.weight.detach()[start : start + self.arena.num_rows[index]]
+        return start, start + self.arena.num_rows[index]
+
+    def vectors(self, name: str, ids: Tensor) -> Tensor:
+        """Vectors [n, D] of ids [n] of one field, without gradient; raises IndexError where an id is out of range."""
+        start, stop = self.span(name)
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < stop - start:
+            raise IndexError(
+                f"field {name!r} has ids 0 to {stop - start - 1}, not {int(ids.min())} to {int(ids.max())}"
+            )
+        with torch.no_grad():
+            return self.arena.read(ids + start, None)
 
     def forward(self, batch: Batch, found: Found | None = None) -> Tensor:
         """Field vectors [B, M, D] float32; ``found`` is what a table of the same fields has found for the batch."""

@@ -62,7 +62,8 @@ class Prediction(Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """[B, H] -> [B, T] float32."""
-        return super().forward(input).float()
+        logits = super().forward(input)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 class FirstOrder(nn.Module):

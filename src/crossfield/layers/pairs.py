@@ -24,12 +24,12 @@ PAIRS_PER_LAUNCH = 1 << 18
 
 def user_vectors(pair: FieldEmbedding, users: Tensor) -> Tensor:
     """Vectors [U, D] of users [U] from an embedding of ``id_pair``; raises IndexError where an id is out of range."""
-    return pair.table(pair.names[0]).index_select(0, users)
+    return pair.vectors(pair.names[0], users)
 
 
 def item_vectors(pair: FieldEmbedding, items: Tensor) -> Tensor:
     """Vectors [I, D] of items [I], likewise."""
-    return pair.table(pair.names[1]).index_select(0, items)
+    return pair.vectors(pair.names[1], items)
 
 
 def dot_pairs(users: Tensor, items: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Rows for ids that training never showed: id dropout trains them, and those still untrained get their field's mean."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -55,7 +55,11 @@ class UntrainedRows:
         for module in model.modules():
             if isinstance(module, FieldEmbedding):
                 for name in module.names:
-                    _fill(module.table(name), met[name])
+                    _fill(module, name, met[name])
+
+    def share(self, any_of: Callable[[Tensor], Tensor]) -> None:
+        """Take over what others have met, who each observe a part of every batch; ``any_of`` joins all flags."""
+        self._met = any_of(self._met)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What has been met so far, [2, fields] bool."""
@@ -66,7 +70,8 @@ class UntrainedRows:
         self._met.copy_(state["met"])
 
 
-def _fill(table: Tensor, met: list[bool]) -> None:
-    untrained = [special for special in range(NUM_SPECIAL) if not met[special]]
-    if untrained and len(table) > NUM_SPECIAL:
-        table[untrained] = table[NUM_SPECIAL:].mean(0)
+def _fill(embedding: FieldEmbedding, name: str, met: list[bool]) -> None:
+    start, stop = embedding.span(name)
+    untrained = [start + special for special in range(NUM_SPECIAL) if not met[special]]
+    if untrained and stop - start > NUM_SPECIAL:
+        embedding.arena.overwrite(untrained, embedding.arena.average(start + NUM_SPECIAL, stop))
