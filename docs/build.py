@@ -11,6 +11,7 @@ from typing import Any
 
 from errors_page import errors_page
 from reliability_page import reliability_page
+from scale_page import scale_page
 from speed_page import speed_page
 
 from crossfield.config import Config, settings_of
@@ -44,6 +45,7 @@ def main() -> None:
         DOCS / "experiments.md": experiments_page(),
         DOCS / "errors.md": errors_page(),
         DOCS / "reliability.md": reliability_page(*(lines_of(RESULTS / f"{one}.jsonl") for one in RELIABILITY)),
+        DOCS / "scale.md": scale_page(lines_of(RESULTS / "scale-simulation.jsonl")),
         DOCS / "speed.md": speed_page(*(lines_of(RESULTS / f"{one}.jsonl") for one in SPEED)),
         **{MODELS / f"{page.name}.md": as_markdown(page) for page in pages},
         **{MODELS / f"{page.name}.svg": as_svg(page) for page in pages},

@@ -1,0 +1,129 @@
+"""docs/scale.md: from a laptop to a cluster, and what was measured, counted and modelled on the way."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from reliability_page import Line
+
+from crossfield.pages.render import markdown_table
+
+HEAD = """# From a laptop to a cluster
+
+The recipe stays, the launcher changes, the result is the same: `train.batch_size` is that of all processes together,
+every process takes its slice of each batch of the one order that seed and epoch give, and losses, gradients, batch
+norms and metrics are those of the whole batch.
+
+## Five commands
+
+1. One process, on a laptop or one GPU:
+
+   ```
+   crossfield fit clicks.parquet --label click --model dhen --out runs/clicks
+   ```
+
+2. All GPUs of one machine (with `--device cpu`, its cores):
+
+   ```
+   torchrun --nproc-per-node 8 \\
+     -m crossfield fit clicks.parquet --label click --model dhen --out runs/clicks --device cuda
+   ```
+
+3. Two machines, the same line on each, with a folder that both see; the first machine's name is `host0`:
+
+   ```
+   torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint host0:29500 \\
+     -m crossfield fit clicks.parquet --label click --model dhen --out /shared/runs/clicks --device cuda --resume
+   ```
+
+   `--max-restarts 3` starts all of them again where one was lost; with `--resume` they go on from the newest
+   checkpoint.
+
+4. Slurm (`sbatch fit.sh`):
+
+   ```
+   #!/bin/bash
+   #SBATCH --nodes=2 --ntasks-per-node=1 --gpus-per-node=8 --cpus-per-task=64
+   srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node 8 --rdzv-backend c10d \\
+     --rdzv-endpoint "$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):29500" \\
+     -m crossfield fit clicks.parquet --label click --model dhen --out /shared/runs/clicks --device cuda --resume
+   ```
+
+5. Kubernetes, with the training operator's PyTorchJob (`kubectl apply -f fit.yaml`), which sets the addresses:
+
+   ```yaml
+   apiVersion: kubeflow.org/v1
+   kind: PyTorchJob
+   metadata: {name: clicks}
+   spec:
+     nprocPerNode: "8"
+     pytorchReplicaSpecs:
+       Worker:
+         replicas: 2
+         restartPolicy: OnFailure
+         template:
+           spec:
+             containers:
+               - name: pytorch
+                 image: registry/crossfield:latest
+                 command: [torchrun, -m, crossfield, fit, /shared/clicks.parquet, --label, click, --model, dhen,
+                           --out, /shared/runs/clicks, --device, cuda, --resume]
+                 resources: {limits: {nvidia.com/gpu: 8}}
+                 volumeMounts: [{name: shared, mountPath: /shared}]
+             volumes: [{name: shared, persistentVolumeClaim: {claimName: shared}}]
+   ```"""
+MODEL = """## Past this machine: a model
+
+`python benchmarks/scale/simulate.py --record` is a small model of one step on hosts of 8 GPUs, not a measurement; its
+docstring says all that it assumes. The paper of DHEN says that hybrid sharding moves 1.125 times the bytes of FSDP and
+trains up to 1.2 times as fast on 256 GPUs, and that data parallelism ran out of memory beyond 22 layers. Bytes past
+every GPU, in sizes of the weights: FSDP gathers twice and scatters once among N GPUs, 3 (N - 1) / N, of which 3/8 ·
+(M - 1) / M go across M hosts; hybrid sharding does so inside the host, 3 · 7/8, and sums its eighth across hosts, 2/8 ·
+(M - 1) / M. The paper's 1.125 counts what is handed over: gradients once to the scatter, an eighth of them to the
+sum."""
+DEPTHS = "Milliseconds of a step, {layers} layers; ! does not fit into {memory:.0f} GB."
+WINS = """How much faster hybrid sharding is than FSDP on 256 GPUs with 8 layers hangs on what a hop of a ring waits and
+on how long a layer computes. Where everything hides behind computing there is nothing to win, and the last sum across
+hosts, which hides behind nothing, costs 2 to 4 %; the paper's 1.2 lies where the waits of 255 hops are no longer
+hidden:"""
+
+
+def scale_page(modelled: Sequence[Line]) -> str:
+    """The whole page."""
+    return "\n\n".join([HEAD, *model_section(modelled)]) + "\n"
+
+
+def model_section(lines: Sequence[Line]) -> list[str]:
+    """A row per number of GPUs, and what decides."""
+    latency, examples = (median(line[one] for line in lines) for one in ("latency", "examples"))
+    plain = [line for line in lines if (line["latency"], line["examples"]) == (latency, examples)]
+    parts = [MODEL]
+    for layers in (8, 32):
+        some = [line for line in plain if line["layers"] == layers]
+        rows = [_row(gpus, [line for line in some if line["gpus"] == gpus]) for gpus in dict.fromkeys(_gpus(some))]
+        head = ("GPUs", "DDP", "FSDP", "HSDP", "computing", "FSDP / HSDP", "GB inside, across: FSDP", "HSDP")
+        parts += [DEPTHS.format(layers=layers, memory=some[0]["memory"]), markdown_table(head, rows)]
+    deciding = [line for line in lines if (line["layers"], line["gpus"]) == (8, 256)]
+    return [*parts, WINS, _wins(deciding)]
+
+
+def _gpus(lines: Sequence[Line]) -> list[int]:
+    return [line["gpus"] for line in lines]
+
+
+def _row(gpus: int, lines: Sequence[Line]) -> list[str]:
+    ways = {line["way"]: line for line in lines}
+    steps = [f"{ways[one]['step_ms']:.0f}{'' if ways[one]['fits'] else '!'}" for one in ("ddp", "fsdp", "hsdp")]
+    sent = [f"{ways[one]['inside_gb']:.2f}, {ways[one]['across_gb']:.2f}" for one in ("fsdp", "hsdp")]
+    ratio = ways["fsdp"]["step_ms"] / ways["hsdp"]["step_ms"]
+    return [str(gpus), *steps, f"{ways['ddp']['computing_ms']:.0f}", f"{ratio:.2f}", *sent]
+
+
+def _wins(lines: Sequence[Line]) -> str:
+    """FSDP's time over HSDP's, a row per batch, a column per wait."""
+    waits = sorted({line["latency"] for line in lines})
+    rows = []
+    for examples in sorted({line["examples"] for line in lines}):
+        steps = {(line["way"], line["latency"]): line["step_ms"] for line in lines if line["examples"] == examples}
+        ratios = [f"{steps['fsdp', wait] / steps['hsdp', wait]:.2f}" for wait in waits]
+        rows.append([str(examples), *ratios])
+    return markdown_table(("examples per GPU", *(f"{wait:.0f} µs a hop" for wait in waits)), rows)
