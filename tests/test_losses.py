@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from torch.testing import assert_close
 
 from crossfield.errors import ConfigError
-from crossfield.losses import bce, bpr, undo_downsampling
+from crossfield.losses import bce, bpr, mean_penalty, undo_downsampling
 
 
 def test_bce_is_the_weighted_log_loss() -> None:
@@ -90,3 +90,10 @@ def test_undoing_downsampling_does_not_saturate() -> None:
 def test_an_impossible_rate_is_refused(rate: float) -> None:
     with pytest.raises(ConfigError, match="above 0 and at most 1"):
         undo_downsampling(np.zeros(1), rate)
+
+
+def test_penalties_count_as_their_rows_do() -> None:
+    penalties = torch.tensor([1.0, 3.0, 5.0])
+    assert mean_penalty(penalties).item() == pytest.approx(3)
+    assert mean_penalty(penalties, torch.tensor([1.0, 1.0, 0.0])).item() == pytest.approx(2)
+    assert mean_penalty(penalties[:0]).item() == 0

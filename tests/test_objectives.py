@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from crossfield.batch import Batch
 from crossfield.errors import ConfigError, DataError
+from crossfield.models.mf import MF
 from crossfield.objectives import (
     Branches,
     Objective,
     bce_objective,
-    bpr_objective,
+    bpr_loss,
     choose_objective,
     distillation_objective,
     tri_bce_objective,
@@ -52,18 +53,19 @@ def test_cross_entropy_counts_rows_by_their_weights() -> None:
 
 
 def test_bpr_pairs_each_positive_with_its_own_negatives() -> None:
-    objective = bpr_objective(SimpleNamespace(per_positive=2))  # type: ignore[arg-type]
-    loss = objective(Fixed([1.0, 2.0, 0.0, 4.0, 1.0, 2.0]), batch(6))
+    objective = bpr_loss(SimpleNamespace(per_positive=2))  # type: ignore[arg-type]
+    logits = torch.tensor([[1.0], [2.0], [0.0], [4.0], [1.0], [2.0]])
+    loss = objective(logits, batch(6))
     # Positives 1 and 2; their negatives 0 and 4, then 1 and 2: differences 1, -2, 0, 0.
     expected = sum(math.log(1 + math.exp(-difference)) for difference in (1, -2, 0, 0)) / 4
     assert loss.item() == pytest.approx(expected, rel=1e-6)
-    weighted = objective(Fixed([1.0, 2.0, 0.0, 4.0, 1.0, 2.0]), batch(6, weights=[1.0, 1.0, 1.0, 0.0, 2.0, 0.0]))
+    weighted = objective(logits, batch(6, weights=[1.0, 1.0, 1.0, 0.0, 2.0, 0.0]))
     assert weighted.item() == pytest.approx((math.log(1 + math.exp(-1)) + 2 * math.log(2)) / 3, rel=1e-6)
 
 
 def test_what_is_missing_is_said_with_what_to_do() -> None:
     with pytest.raises(ConfigError, match="compares positives with drawn negatives; leave the label out"):
-        bpr_objective(None)
+        bpr_loss(None)
     with pytest.raises(DataError, match="these rows have no labels; name the label column"):
         bce_objective(Fixed([0.0]), batch(1))
 
@@ -151,3 +153,24 @@ def test_branches_say_together_what_the_model_says(name: str) -> None:
     whole, first, second = called(rows)
     assert isinstance(called, Branches) and torch.equal(whole, model(rows))
     torch.testing.assert_close((first + second) / 2, whole)
+
+
+def test_a_penalty_is_part_of_the_loss_of_its_example() -> None:
+    schema = SCHEMAS["pair"]
+    plain, penalised = build("mf", schema), build("mf", schema, l2=0.5)
+    penalised.load_state_dict(plain.state_dict())
+    rows = random_batch(schema, 6)
+    chosen = [choose_objective(one, "bce", None) for one in (plain, penalised)]
+    values = [objective(called, rows) for called, objective in chosen]
+    added = 0.0
+    assert isinstance(plain, MF)
+    user, item = (schema.position(role) for role in ("user", "item"))
+    for ids in rows.categorical.tolist():
+        for name, place in (("user", user), ("item", item)):
+            looked_up = [table.table(name)[ids[place]] for table in (plain.embedding, plain.biases)]
+            added += sum(one.square().sum().item() for one in looked_up)
+    assert values[1].item() - values[0].item() == pytest.approx(0.5 / 2 * added / 6, rel=1e-4)
+    with_pairs = choose_objective(penalised, "bpr", SimpleNamespace(per_positive=1))  # type: ignore[arg-type]
+    without = choose_objective(plain, "bpr", SimpleNamespace(per_positive=1))  # type: ignore[arg-type]
+    pairs = [objective(called, rows).item() for called, objective in (without, with_pairs)]
+    assert pairs[1] - pairs[0] == pytest.approx(0.5 / 2 * added / 6, rel=1e-4)

@@ -66,6 +66,13 @@ def bpr(positive: Tensor, negative: Tensor, weights: Tensor | None = None) -> Te
     return _mean(losses * weights, weights.sum(), least=1e-12)
 
 
+def mean_penalty(penalties: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean of what each row [B] is penalised by, weighted as its loss is; scalar, 0 without rows or weight."""
+    if weights is None:
+        return _mean(penalties, penalties.numel(), least=1)
+    return _mean(penalties * weights, weights.sum(), least=1e-12)
+
+
 def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 

@@ -1,6 +1,7 @@
 """What training minimises: a model and a batch in, one number out."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -8,15 +9,24 @@ from torch import Tensor, nn
 from crossfield.batch import Batch
 from crossfield.data.negatives import NegativeSampler
 from crossfield.errors import ConfigError, DataError
-from crossfield.losses import bce, bpr
-from crossfield.models.base import BranchObjective, HasBranches, Model
+from crossfield.losses import bce, bpr, mean_penalty
+from crossfield.models.base import BranchObjective, HasBranches, HasPenalty, Model
 
 Objective = Callable[[nn.Module, Batch], Tensor]
 
 
-def bce_objective(model: nn.Module, batch: Batch) -> Tensor:
+Loss = Callable[[Tensor, Batch], Tensor]
+"""Logits and their batch in, one number out."""
+
+
+def bce_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Mean binary cross-entropy of a labelled batch, rows weighted where they have weights."""
-    return bce(model(batch), _labels(batch), batch.weights)
+    return bce(logits, _labels(batch), batch.weights)
+
+
+def bce_objective(model: nn.Module, batch: Batch) -> Tensor:
+    """``bce_loss`` of what a model says."""
+    return bce_loss(model(batch), batch)
 
 
 def _labels(batch: Batch) -> Tensor:
@@ -25,7 +35,7 @@ def _labels(batch: Batch) -> Tensor:
     return batch.labels
 
 
-def bpr_objective(negatives: NegativeSampler | None) -> Objective:
+def bpr_loss(negatives: NegativeSampler | None) -> Loss:
     """BPR of a batch that holds the positives first, then one block of their negatives after another.
 
     A pair weighs what its negative does: nothing where there was none left to draw.
@@ -34,12 +44,24 @@ def bpr_objective(negatives: NegativeSampler | None) -> Objective:
         raise ConfigError('train.objective = "bpr" compares positives with drawn negatives; leave the label out')
     num_negatives = negatives.per_positive
 
-    def objective(model: nn.Module, batch: Batch) -> Tensor:
-        logits = model(batch).view(1 + num_negatives, -1)
+    def loss(logits: Tensor, batch: Batch) -> Tensor:
+        logits = logits.view(1 + num_negatives, -1)
         weights = None if batch.weights is None else batch.weights.view(logits.shape)[1:].t()
         return bpr(logits[0], logits[1:].t(), weights)
 
-    return objective
+    return loss
+
+
+class Penalised(nn.Module):
+    """A model that penalises what it looked up, called for its logits and these penalties."""
+
+    def __init__(self, model: HasPenalty) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits [B, T] float32 and penalties [B]."""
+        return self.model.penalised_logits(batch)
 
 
 class Branches(nn.Module):
@@ -86,8 +108,20 @@ def choose_objective(model: Model, name: str, negatives: NegativeSampler | None)
 
     bce is what the model's paper makes of it where the model has branches.
     """
+    loss = bpr_loss(negatives) if name == "bpr" else bce_loss
+    if isinstance(model, HasPenalty) and model.penalises:
+        return Penalised(model), partial(_penalised, loss)
     if name == "bpr":
-        return model, bpr_objective(negatives)
+        return model, partial(_plain, loss)
     if isinstance(model, HasBranches) and model.branch_objective is not None:
         return Branches(model), _BRANCH_OBJECTIVES[model.branch_objective]
     return model, bce_objective
+
+
+def _plain(loss: Loss, model: nn.Module, batch: Batch) -> Tensor:
+    return loss(model(batch), batch)
+
+
+def _penalised(loss: Loss, model: nn.Module, batch: Batch) -> Tensor:
+    logits, penalties = model(batch)
+    return loss(logits, batch) + mean_penalty(penalties, batch.weights)

@@ -141,8 +141,9 @@ OTHER_SETTINGS: dict[Any, Any] = {
     "epochs": 2,
     "init_std": 0.2,
 }
-# alpha acts on pre-trained parts only; checkpointing changes what is kept, not what comes out; max_items refuses.
-SILENT = {("neumf", "alpha"), ("dhen", "activation_checkpointing"), ("ease", "max_items")}
+# alpha acts on pre-trained parts only; checkpointing changes what is kept, not what comes out; max_items refuses; MF's
+# l2 is part of its loss.
+SILENT = {("neumf", "alpha"), ("mf", "l2"), ("dhen", "activation_checkpointing"), ("ease", "max_items")}
 SETTINGS = [
     (name, key)
     for name, model in CATALOGUE.items()

@@ -157,6 +157,20 @@ class HasBranches(Protocol):
 
 
 @runtime_checkable
+class HasPenalty(Protocol):
+    """A model whose paper penalises what was looked up for an example, example by example (MF)."""
+
+    @property
+    def penalises(self) -> bool:
+        """Whether its settings ask for that."""
+        ...
+
+    def penalised_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits [B, T] float32, as ``forward`` gives them, and what each example [B] adds to its loss."""
+        ...
+
+
+@runtime_checkable
 class HasSides(Protocol):
     """A model of user and item alone whose logits come from one vector of each, to be computed once (MF, NCF's models).
 

@@ -4,6 +4,7 @@ https://arxiv.org/abs/2005.09683
 """
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from crossfield.batch import Batch
@@ -15,6 +16,10 @@ from crossfield.schema import ModelSchema
 
 class MFConfig(EmbeddingConfig):
     """What matrix factorisation can be told."""
+
+    l2: float = Field(0.0, ge=0)
+    """λ of λ/2 (‖p_u‖² + ‖q_i‖² + b_u² + b_i²), added to the loss of every example as the paper has it;
+    train.embedding_l2 counts a row of a batch once, however many examples meet it."""
 
 
 class MF(Model):
@@ -32,13 +37,27 @@ class MF(Model):
         self.embedding = FieldEmbedding(pair, schema, config.embedding_dim, std=config.embedding_std)
         self.biases = FieldEmbedding(pair, schema, 1, std=0.0)
         self.bias = nn.Parameter(torch.zeros(1))
+        self._l2 = config.l2
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B, 1] float32."""
-        p_u, q_i = self.embedding(batch).unbind(1)
-        b_u, b_i = self.biases(batch).unbind(1)
+        return self._logits(self.embedding(batch), self.biases(batch))
+
+    def _logits(self, vectors: Tensor, biases: Tensor) -> Tensor:
+        (p_u, q_i), (b_u, b_i) = vectors.unbind(1), biases.unbind(1)
         logits: Tensor = self.bias + b_u + b_i + (p_u * q_i).sum(1, keepdim=True)
         return logits
+
+    @property
+    def penalises(self) -> bool:
+        """Whether λ is above 0."""
+        return self._l2 > 0
+
+    def penalised_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits [B, 1], and λ/2 of the squares [B] of all that was looked up for each example."""
+        vectors, biases = self.embedding(batch), self.biases(batch)
+        squares = vectors.float().square().sum((1, 2)) + biases.float().square().sum((1, 2))
+        return self._logits(vectors, biases), self._l2 / 2 * squares
 
     def encode_users(self, users: Tensor) -> Tensor:
         """[p_u ; b + b_u ; 1], [U] -> [U, D + 2]: with the items' vectors the logit is a dot product."""
