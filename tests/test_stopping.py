@@ -82,6 +82,17 @@ def test_where_the_step_fails_its_own_error_counts() -> None:
         raise ValueError("half a step")
 
 
+def test_a_signal_waits_for_the_outermost_block() -> None:
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts, interrupts.whole():
+        with interrupts.whole():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert interrupts.is_waiting
+        interrupts.act()
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts, interrupts.whole():
+        assert not interrupts.is_waiting
+        interrupts.act()  # the signal reached another process
+
+
 def test_other_threads_leave_the_handlers_alone() -> None:
     handlers = []
 

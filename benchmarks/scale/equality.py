@@ -166,8 +166,8 @@ def compare(case: Case, size: int, found: Any, expected: Any, loaded: Any) -> di
         "steps": len(losses),
         "loss": loss,
         "weights": float(gap / norm),
-        "passed": loss <= most[0] and gap / norm <= most[1],
-        "resharded": is_exact,
+        "passed": bool(loss <= most[0] and gap / norm <= most[1]),
+        "resharded": bool(is_exact),
     }
 
 

@@ -130,7 +130,8 @@ class Trainer:
             try:
                 with nullcontext() if self._team.is_alone else self._interrupts.whole():
                     self._loop()
-                    self._fill_untrained()
+                    if not self._is_evaluated:
+                        self._fill_untrained()
                     self._save()
             except KeyboardInterrupt:
                 self._save()
@@ -298,6 +299,14 @@ class Trainer:
             batch = drop_ids(batch, self._unseen_rate)
         self._untrained.observe(batch)
         return batch
+
+    @property
+    def _is_evaluated(self) -> bool:
+        """Whether an evaluation followed the last step; untrained rows were filled before it.
+
+        To fill them again could change their last bits, where there are now more processes or fewer.
+        """
+        return bool(self._at.history) and self._at.history[-1]["step"] == self._at.step
 
     def _evaluate_if_due(self) -> None:
         due = self._at.step * self.config.evals_per_epoch // self._num_batches

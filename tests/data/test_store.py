@@ -187,6 +187,14 @@ def test_an_impossible_position_is_refused(store: Store, position: Position) -> 
         Reader(store, batch_size=4).position = position
 
 
+@pytest.mark.parametrize("world", [1, 3])
+def test_the_places_of_a_rank_are_those_of_the_rows_it_gives(store: Store, world: int) -> None:
+    for rank in range(world):
+        reader = Reader(store, batch_size=4, shuffle=False, rank=rank, world=world)
+        given = np.concatenate([batch.rows.numpy() for batch in reader.epoch() if batch.rows is not None])
+        assert (store.encoded.rows[reader.places] == given).all()
+
+
 @pytest.mark.parametrize("world", [2, 3, 7])
 def test_ranks_share_each_global_batch(store: Store, world: int) -> None:
     whole = numbers(Reader(store, batch_size=4, seed=5))

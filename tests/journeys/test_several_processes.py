@@ -110,18 +110,14 @@ def test_what_one_process_does_is_refused_under_torchrun(tmp_path: Path, monkeyp
         Ranker("mf").update(pl.DataFrame())
 
 
-def solve(team: Team) -> str:
-    pairs = clicks().select("user", "item")
-    try:
-        Ranker("popularity").fit(load(pairs, user="user", item="item", quiet=True), quiet=True)
-    except ConfigError as error:
-        return str(error)
-    return "it was not refused"
-
-
-def test_solved_models_are_refused() -> None:
-    for said in launch(solve, 2):
-        assert said == "popularity is solved, not trained, which one process does; start it without torchrun"
+def test_solved_models_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossfield.ranker.join", lambda *_, **__: Team(0, 2))
+    monkeypatch.setattr(Team, "agree", lambda self, *votes: list(votes))
+    rows = load(clicks().select("user", "item"), user="user", item="item", quiet=True)
+    with pytest.raises(
+        ConfigError, match="popularity is solved, not trained, which one process does; start it without"
+    ):
+        Ranker("popularity").fit(rows, quiet=True)
 
 
 def workers_of(torchrun: int) -> list[int]:
@@ -158,3 +154,23 @@ def test_a_killed_process_costs_no_more_than_the_steps_since_the_last_checkpoint
     assert json.loads(output)["history"] == json.loads(straight.stdout)["history"]
     files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("straight", "broken")]
     assert files[0] == files[1], "the same bits"
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_is_saved_by_all_of_them_at_the_same_step(tmp_path: Path) -> None:
+    data, out = tmp_path / "data.parquet", tmp_path / "run"
+    clicks().write_parquet(data)
+    more = ["--set=train.epochs=40", "--resume", "--json"]
+    command = [*TORCHRUN, *fit_command(data, out, *more)]
+    log = out / "work" / "checkpoints" / "log.jsonl"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as interrupted:
+        until = time.monotonic() + 120
+        while not (log.is_file() and "evaluation" in log.read_text()):
+            assert time.monotonic() < until and interrupted.poll() is None, "no epoch came to its end"
+            time.sleep(0.02)
+        interrupted.send_signal(signal.SIGTERM)
+        _, said = interrupted.communicate(timeout=60)
+    assert said.count("keeps what was done: the same command with --resume goes on from there") == 1
+    assert "lost another process" not in said
+    [checkpoint] = (out / "work" / "checkpoints").glob("checkpoint-*")
+    assert len(list(checkpoint.glob("pieces-*"))) == 2

@@ -25,7 +25,7 @@ Value = TypeVar("Value")
 
 _LOOK_SECONDS = 0.05
 """Between two looks whether what one waits for is there."""
-_LOST = re.compile(r"gloo|nccl|connection|timed? ?out|socket|broken pipe|store", re.IGNORECASE)
+_LOST = re.compile(r"\bgloo\b|nccl|connection (closed|reset|refused)|timed out|broken pipe|Dist\w+Error", re.IGNORECASE)
 """What torch's errors speak of where another process is gone."""
 
 
@@ -166,7 +166,7 @@ class Team:
         except RuntimeError as error:
             if self.is_alone or not _LOST.search(f"{type(error).__name__} {error}"):
                 raise
-            said = str(error).strip().splitlines()[0]
+            said = str(error).strip().splitlines()[0].split(". ")[0]
             raise RunError(
                 f"lost another process of this run ({said}); start all of them again with the same command and --resume"
             ) from None
