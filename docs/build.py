@@ -28,6 +28,7 @@ PACKAGE = DOCS.parent / "src" / "crossfield"
 RESULTS = DOCS.parent / "benchmarks" / "results"
 MODELS = DOCS / "models"
 RELIABILITY = ("reliability", "reliability-daily")
+SCALE = ("scale-hosts", "scale-simulation")
 SPEED = ("speed", "speed-house", "memory-encode")
 MEASURED = PACKAGE / "pages" / "measured.json"
 
@@ -45,7 +46,7 @@ def main() -> None:
         DOCS / "experiments.md": experiments_page(),
         DOCS / "errors.md": errors_page(),
         DOCS / "reliability.md": reliability_page(*(lines_of(RESULTS / f"{one}.jsonl") for one in RELIABILITY)),
-        DOCS / "scale.md": scale_page(lines_of(RESULTS / "scale-simulation.jsonl")),
+        DOCS / "scale.md": scale_page(*(lines_of(RESULTS / f"{one}.jsonl") for one in SCALE)),
         DOCS / "speed.md": speed_page(*(lines_of(RESULTS / f"{one}.jsonl") for one in SPEED)),
         **{MODELS / f"{page.name}.md": as_markdown(page) for page in pages},
         **{MODELS / f"{page.name}.svg": as_svg(page) for page in pages},

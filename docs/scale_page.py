@@ -71,6 +71,18 @@ norms and metrics are those of the whole batch.
                  volumeMounts: [{name: shared, mountPath: /shared}]
              volumes: [{name: shared, persistentVolumeClaim: {claimName: shared}}]
    ```"""
+SAME = """## How to see that processes agree
+
+`python benchmarks/scale/equality.py --record` trains the same model with 1, 2 and 4 processes and compares every loss
+and every weight: its table is in [experiments.md](experiments.md#several-processes-against-one). In a run of one's own
+the losses in `log.jsonl` are those of the whole batch on any number of processes: with dropout 0 and
+`encoder.unseen_rate` 0 they are the same to the rounding of fp32. What is exact, and what it costs:
+[decision 008](decisions/008-several-processes.md)."""
+BYTES = """## Bytes inside and across hosts
+
+`python benchmarks/scale/hosts.py --record`: two network namespaces stand for hosts, two gloo processes run in each, an
+8-layer DHEN of {size:.2f} MB of weights trains; megabytes a step by the interfaces' counters, all processes together,
+beside the formula for rings (its docstring). Hybrid sharding sends the least across."""
 MODEL = """## Past this machine: a model
 
 `python benchmarks/scale/simulate.py --record` is a small model of one step on hosts of 8 GPUs, not a measurement; its
@@ -87,9 +99,17 @@ hosts, which hides behind nothing, costs 2 to 4 %; the paper's 1.2 lies where th
 hidden:"""
 
 
-def scale_page(modelled: Sequence[Line]) -> str:
+def scale_page(counted: Sequence[Line], modelled: Sequence[Line]) -> str:
     """The whole page."""
-    return "\n\n".join([HEAD, *model_section(modelled)]) + "\n"
+    return "\n\n".join([HEAD, SAME, *bytes_section(counted), *model_section(modelled)]) + "\n"
+
+
+def bytes_section(lines: Sequence[Line]) -> list[str]:
+    """A row per way of laying out the dense part."""
+    keys = ("inside", "predicted_inside", "across", "predicted_across")
+    rows = [(line["way"], f"`{line['mesh']}`", *(f"{line[one] / 1e6:.2f}" for one in keys)) for line in lines]
+    head = ("dense part", "train.mesh", "inside, MB", "formula", "across, MB", "formula")
+    return [BYTES.format(size=lines[0]["weights_bytes"] / 1e6), markdown_table(head, rows)]
 
 
 def model_section(lines: Sequence[Line]) -> list[str]:
