@@ -15,9 +15,9 @@ from crossfield.landmarks import (
     Landmark,
     build,
     cinema_schema,
-    num_numbers,
 )
 from crossfield.models import CATALOGUE
+from crossfield.models.base import num_numbers
 from crossfield.schema import Field, ModelSchema
 
 COLUMNS = tuple(Field(name, 20) for name in ("user", "film", "genre"))

@@ -34,7 +34,7 @@ from crossfield.evaluate import Predictions, predict, rank_candidates
 from crossfield.files import read_json, sha256_of, write_json
 from crossfield.growth import grown_model, grown_state
 from crossfield.models import CATALOGUE
-from crossfield.models.base import Interactions, Model, Solved
+from crossfield.models.base import Interactions, Model, Solved, num_numbers
 from crossfield.optim import build_optimizers
 from crossfield.progress import Report
 from crossfield.recipe import Recipe
@@ -531,7 +531,7 @@ def _about(recipe: Recipe, model: Model, prepared: Prepared, train: Dataset) -> 
         "model": recipe.name,
         "dataset": train.name,
         "seed": recipe.train.seed,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": num_numbers(model),
         "train_rows": store.num_rows,
         "valid_rows": prepared.valid.num_rows if prepared.valid is not None else 0,
         "train_rate": rate,

@@ -8,7 +8,7 @@ from typing import Any
 from crossfield.data.cinema import PAIRS, TRIPLES, column_sizes
 from crossfield.layers.unseen import NUM_SPECIAL
 from crossfield.models import CATALOGUE
-from crossfield.models.base import Model, Solved
+from crossfield.models.base import Model
 from crossfield.schema import Field, Kind, ModelSchema
 
 Crosses = tuple[tuple[str, ...], ...]
@@ -239,9 +239,3 @@ def cinema_schema(crosses: Crosses = ()) -> ModelSchema:
         for of in crosses
     ]
     return ModelSchema(categorical=(*columns, *named), user="user", item="film")
-
-
-def num_numbers(model: Model) -> int:
-    """Parameters; of a solved model, which has none to train, the numbers it counted."""
-    held = model.state_dict().values() if isinstance(model, Solved) else model.parameters()
-    return sum(one.numel() for one in held)

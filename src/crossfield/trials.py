@@ -18,8 +18,8 @@ from crossfield import metrics
 from crossfield.data.store import Reader, Store
 from crossfield.evaluate import predict
 from crossfield.fitting import EVALUATION_ROWS, click_monitor, interactions
-from crossfield.landmarks import Crosses, Landmark, build, num_numbers
-from crossfield.models.base import Model, Solved
+from crossfield.landmarks import Crosses, Landmark, build
+from crossfield.models.base import Model, Solved, num_numbers
 from crossfield.report import Run
 from crossfield.schema import ModelSchema
 from crossfield.train import TrainConfig, Trainer

@@ -4,8 +4,9 @@ from functools import cache
 import pytest
 import torch
 
-from crossfield.landmarks import build, cinema_schema, num_numbers
+from crossfield.landmarks import build, cinema_schema
 from crossfield.models import CATALOGUE
+from crossfield.models.base import num_numbers
 from crossfield.models.deepfm import DeepFM
 from crossfield.models.popularity import Popularity
 from crossfield.pages.page import Page, idea_and_formula, landmark_of, measured, model_page, paper_of

@@ -210,3 +210,9 @@ class HasFieldSums(Protocol):
     def field_sums(self, batch: Batch) -> Tensor:
         """Σ_f v_f, [B, D] float32; D is 0 where the model is linear in its fields."""
         ...
+
+
+def num_numbers(model: Model) -> int:
+    """Parameters; of a solved model, which has none to train, the numbers it counted."""
+    held = model.state_dict().values() if isinstance(model, Solved) else model.parameters()
+    return sum(one.numel() for one in held)

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from crossfield.config import settings_of
-from crossfield.landmarks import LANDMARKS, LATER, Landmark, build, cinema_schema, num_numbers
+from crossfield.landmarks import LANDMARKS, LATER, Landmark, build, cinema_schema
 from crossfield.layers.embedding import EmbeddingArena
 from crossfield.models import CATALOGUE
-from crossfield.models.base import Model
+from crossfield.models.base import Model, num_numbers
 from crossfield.pages.differences import differences
 from crossfield.pages.flow import Flow, flat_flow, nested_flow
 from crossfield.pages.lanes import lanes
