@@ -54,6 +54,13 @@ class EvictBy(StrEnum):
     COUNT = "count"
 
 
+class EngineName(StrEnum):
+    """Who counts and encodes rows."""
+
+    POLARS = "polars"
+    SPARK = "spark"
+
+
 def _doc(field: str) -> str:
     return str(DataConfig.model_fields[field].description).replace("\n", " ")
 
@@ -112,6 +119,9 @@ def prepare(
     recipe: RecipeOption = None,
     setting: SetOption = None,
     schema: SchemaOption = None,
+    engine: Annotated[
+        EngineName, typer.Option(help="Who counts and encodes: this machine, or Spark (crossfield[spark]).")
+    ] = EngineName.POLARS,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -123,7 +133,8 @@ def prepare(
     if out is None:
         raise typer.BadParameter("name a folder for the encoded rows", param_hint="--out")
     chosen = verbs.resolve_rows(recipe, _recipe_settings(flags))
-    _print(verbs.prepare(chosen, out, schema=schema, overwrite=overwrite, quiet=quiet), as_json)
+    result = verbs.prepare(chosen, out, engine=engine.value, schema=schema, overwrite=overwrite, quiet=quiet)
+    _print(result, as_json)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from crossfield.checks.finding import Finding
 from crossfield.data.cache import code_digest, filling, kept_rows, mark_used
 from crossfield.data.dataset import Dataset
 from crossfield.data.encode import Encoded, Encoder, on_disk
+from crossfield.data.engines import Engine
 from crossfield.data.entities import Entities
 from crossfield.data.negatives import keep_mask
 from crossfield.data.source import find_files
@@ -158,10 +159,12 @@ def write_prepared(
     split: str,
     is_drawn: bool,
     overwrite: bool = False,
+    engine: Engine | None = None,
 ) -> Prepared:
     """Prepare rows for fits to come, in a folder of their own; of the recipe only data, encoder and seed are minded.
 
-    ``split`` says how the rows were parted, ``is_drawn`` whether by the recipe's seed. Raises RunError where the
+    ``split`` says how the rows were parted, ``is_drawn`` whether by the recipe's seed; which engine encodes them can
+    not be seen in what is written. Raises RunError where the
     folder holds something already that is not to be replaced, else as a fit does.
     """
     words, seeded = recipe.plain(), is_drawn or recipe.data.negative_rate < 1
@@ -169,7 +172,9 @@ def write_prepared(
     with RunLock(folder):
         if (folder / MANIFEST).exists() and not overwrite:
             raise RunError(f"{folder} holds something already; name another folder, or --overwrite to replace it")
-        _encode(recipe, train, {"valid": valid, "test": test}, folder=folder, about={"words": asdict(told)})
+        _encode(
+            recipe, train, {"valid": valid, "test": test}, folder=folder, about={"words": asdict(told)}, engine=engine
+        )
         return Prepared._open(folder, read_manifest(folder, KIND, checksums=False), verify=False)
 
 
@@ -180,16 +185,18 @@ def _encode(
     *,
     folder: Path,
     about: Mapping[str, Any],
+    engine: Engine | None = None,
 ) -> None:
     """Write encoder and stores; the manifest comes last and says that all of it is there."""
     (folder / MANIFEST).unlink(missing_ok=True)
     given = {name: rows for name, rows in others.items() if rows is not None}
-    with on_disk(train, folder=folder) as rows:
-        encoder = Encoder.fit(rows, recipe.encoder)
-        store = write(thinned(encoder.stream(rows, labelled=True), recipe), encoder, folder / "train")
+    with on_disk(train, folder=folder, engine=engine) as rows:
+        encoder = Encoder.fit(rows, recipe.encoder, engine=engine)
+        store = write(thinned(encoder.stream(rows, labelled=True, engine=engine), recipe), encoder, folder / "train")
         _check_classes(store, train)
         written = {
-            name: write(encoder.stream(one, labelled=True), encoder, folder / name) for name, one in given.items()
+            name: write(encoder.stream(one, labelled=True, engine=engine), encoder, folder / name)
+            for name, one in given.items()
         }
         valid = given.get("valid")
         valid_rows = None if valid is None else written["valid"].num_rows

@@ -21,6 +21,8 @@ from crossfield.checks.finding import worst_first
 from crossfield.config import settings_of
 from crossfield.console import say, silence
 from crossfield.data.dataset import Dataset
+from crossfield.data.engines import Engine
+from crossfield.data.engines.polars import PolarsEngine
 from crossfield.data.public import PUBLIC, RankingTest, download, load_public, public_set
 from crossfield.data.source import find_files
 from crossfield.data.vocabulary import Evict
@@ -108,8 +110,10 @@ def describe_keys(recipe: Recipe) -> str:
 # Prepare, fit, plan, doctor
 
 
-def prepare(recipe: Recipe, out: Path, *, schema: Path | None, overwrite: bool, quiet: bool) -> Result:
-    """Encode the rows of fits to come, once: encoder and stores in one sealed folder."""
+def prepare(
+    recipe: Recipe, out: Path, *, engine: str = "polars", schema: Path | None, overwrite: bool, quiet: bool
+) -> Result:
+    """Encode the rows of fits to come, once: encoder and stores in one sealed folder; ``engine`` is polars or spark."""
     started = time.perf_counter()
     given = _described_parts(recipe, schema, quiet=quiet)
     check_trainable(recipe, given.train.schema)
@@ -127,6 +131,7 @@ def prepare(recipe: Recipe, out: Path, *, schema: Path | None, overwrite: bool, 
         split=parts.split,
         is_drawn=is_cut and how in ("random", "user"),
         overwrite=overwrite,
+        engine=_engine(engine, out),
     )
     for note in () if quiet else (*found.encoder.notes, *(f"{one.severity}: {one}" for one in found.findings)):
         say(note)
@@ -135,6 +140,7 @@ def prepare(recipe: Recipe, out: Path, *, schema: Path | None, overwrite: bool, 
         "out": str(out),
         "rows": {name: store.num_rows for name, store in stores.items() if store is not None},
         "split": parts.split,
+        "engine": engine,
         "encoder": found.encoder.fingerprint,
         "findings": [one.to_json() for one in found.findings],
         "seconds": time.perf_counter() - started,
@@ -142,9 +148,18 @@ def prepare(recipe: Recipe, out: Path, *, schema: Path | None, overwrite: bool, 
     return Result(about, _prepared_text(about))
 
 
+def _engine(name: str, scratch: Path) -> Engine:
+    """An engine by its name; its scratch files go where the encoded rows will be."""
+    if name == "polars":
+        return PolarsEngine()
+    from crossfield.data.engines.spark import SparkEngine
+
+    return SparkEngine(scratch)
+
+
 def _prepared_text(about: Mapping[str, Any]) -> str:
     rows = ", ".join(f"{count:,} {name} rows" for name, count in about["rows"].items())
-    done = f"{rows} ({about['split']} split) encoded in {about['seconds']:.0f} s"
+    done = f"{rows} ({about['split']} split) encoded in {about['seconds']:.0f} s by {about['engine']}"
     return f"{done}; to train on them: crossfield fit --prepared {about['out']} --model NAME --out RUN"
 
 

@@ -1,10 +1,13 @@
 """Rows are encoded once, and many fits train on them without the raw rows."""
 
 import json
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
+
+from tests.spark import files_of, spark_or_skip
 
 from .conftest import Program, click_log
 
@@ -82,3 +85,22 @@ def test_rows_without_labels(program: Program, tmp_path: Path) -> None:
     raw = json.loads(program("fit", "pairs.csv", *words, *MODEL, "--out", "raw").stdout)
     now = json.loads(program("fit", "--prepared", "rows", *MODEL, "--out", "run").stdout)
     assert now["test"] == raw["test"] and now["valid"] == raw["valid"]
+
+
+def test_spark_prepares_what_polars_does(program: Program, tmp_path: Path) -> None:
+    spark_or_skip()
+    click_log(2000).write_csv(tmp_path / "clicks.csv")
+    words = ("clicks.csv", *ROLES, "--set", "encoder.min_count=2", "--cross", "user_id,item_id", "--quiet")
+    program("prepare", *words, "--out", "here")
+    said = program("prepare", *words, "--engine", "spark", "--out", "there")
+    assert "by spark" in said.stdout
+    assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
+    program("fit", "--prepared", "there", *MODEL, "--out", "run")
+
+
+def test_without_spark_it_says_what_to_install(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    click_log(100).write_csv("clicks.csv")
+    monkeypatch.setitem(sys.modules, "pyspark.sql", None)
+    said = program("prepare", "clicks.csv", *ROLES, "--engine", "spark", "--out", "rows", "--quiet", code=1)
+    assert "pip install 'crossfield[spark]'" in said.stderr
+    assert not Path("rows").exists()
