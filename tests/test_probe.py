@@ -9,9 +9,10 @@ import torch
 import crossfield.probe as probe
 from crossfield.data.dataset import Dataset, load
 from crossfield.errors import RunError
-from crossfield.fitting import Prepared, num_negatives, prepare
+from crossfield.fitting import num_negatives
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Model
+from crossfield.preparation import Prepared, prepare
 from crossfield.probe import run_probe, time_steps
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema, Label

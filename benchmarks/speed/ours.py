@@ -35,9 +35,10 @@ def main() -> None:
 
         from crossfield.data.store import Reader
         from crossfield.evaluate import predict
-        from crossfield.fitting import EVALUATION_ROWS, prepare, versions
+        from crossfield.fitting import EVALUATION_ROWS, versions
         from crossfield.metrics import auc, log_loss
         from crossfield.models import CATALOGUE
+        from crossfield.preparation import prepare
         from crossfield.ranker import load_as
         from crossfield.recipe import Recipe
         from crossfield.train import Trainer

@@ -17,9 +17,10 @@ import torch
 from crossfield.data.store import Reader
 from crossfield.evaluate import predict
 from crossfield.files import append_line
-from crossfield.fitting import EVALUATION_ROWS, Prepared, prepare, versions
+from crossfield.fitting import EVALUATION_ROWS, versions
 from crossfield.metrics import auc, log_loss
 from crossfield.models import CATALOGUE
+from crossfield.preparation import Prepared, prepare
 from crossfield.ranker import load_as
 from crossfield.recipe import Recipe
 from crossfield.train import Trainer

@@ -57,6 +57,13 @@ class EvictBy(StrEnum):
     COUNT = "count"
 
 
+class EngineName(StrEnum):
+    """Who counts and encodes rows."""
+
+    POLARS = "polars"
+    SPARK = "spark"
+
+
 def _doc(field: str) -> str:
     return str(DataConfig.model_fields[field].description).replace("\n", " ")
 
@@ -94,10 +101,53 @@ SchemaOption = Annotated[Path | None, typer.Option(help="Schema file, as `crossf
 
 
 @app.command()
+def prepare(
+    data: DataArgument = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the encoded rows.")] = None,
+    valid: ValidOption = None,
+    label: LabelOption = None,
+    positive: PositiveOption = None,
+    user: UserOption = None,
+    item: ItemOption = None,
+    time: TimeOption = None,
+    weight: WeightOption = None,
+    ignore: IgnoreOption = None,
+    kind: KindOption = None,
+    cross: CrossOption = None,
+    columns: ColumnsOption = None,
+    header: HeaderOption = None,
+    separator: SeparatorOption = None,
+    missing: MissingOption = None,
+    split: SplitOption = None,
+    recipe: RecipeOption = None,
+    setting: SetOption = None,
+    schema: SchemaOption = None,
+    engine: Annotated[
+        EngineName, typer.Option(help="Who counts and encodes: this machine, or Spark (crossfield[spark]).")
+    ] = EngineName.POLARS,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Encode rows once, for many fits: crossfield fit --prepared FOLDER trains on them without the raw rows."""
+    flags = locals()
+    from crossfield import verbs
+
+    if out is None:
+        raise typer.BadParameter("name a folder for the encoded rows", param_hint="--out")
+    chosen = verbs.resolve_rows(recipe, _recipe_settings(flags))
+    result = verbs.prepare(chosen, out, engine=engine.value, schema=schema, overwrite=overwrite, quiet=quiet)
+    _print(result, as_json)
+
+
+@app.command()
 def fit(
     data: DataArgument = None,
     model: ModelOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run.")] = None,
+    prepared: Annotated[
+        Path | None, typer.Option(help="Rows that crossfield prepare encoded, instead of raw ones.")
+    ] = None,
     valid: ValidOption = None,
     label: LabelOption = None,
     positive: PositiveOption = None,
@@ -127,13 +177,24 @@ def fit(
     flags = locals()
     from crossfield import verbs
 
-    chosen = verbs.resolve_recipe(recipe, model, _recipe_settings(flags))
+    rows = verbs.open_prepared(prepared) if prepared is not None else None
+    chosen = verbs.resolve_recipe(recipe, model, _recipe_settings(flags), rows)
     if keys:
         typer.echo(verbs.describe_keys(chosen))
         return
     if out is None:
         raise typer.BadParameter("name a folder for the run", param_hint="--out")
-    result = verbs.fit(chosen, out, schema=schema, resume=resume, overwrite=overwrite, device=device, quiet=quiet)
+    result = verbs.fit(
+        chosen,
+        out,
+        schema=schema,
+        prepared=rows,
+        rows=data,
+        resume=resume,
+        overwrite=overwrite,
+        device=device,
+        quiet=quiet,
+    )
     _print(result, as_json)
 
 

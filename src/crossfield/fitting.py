@@ -1,12 +1,9 @@
-"""From a data set and a recipe to a bundle: encode, train or solve, calibrate, and write down what happened."""
+"""From prepared rows and a recipe to a bundle: train or solve, calibrate, and write down what happened."""
 
-import hashlib
-import json
 import platform
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,24 +15,31 @@ import torch
 from crossfield import metrics
 from crossfield.bundle import Bundle
 from crossfield.calibration import Calibration, Method, check_rows
-from crossfield.checks.finding import Finding
-from crossfield.data.cache import code_digest, filling, kept_rows, mark_used
 from crossfield.data.dataset import Dataset
-from crossfield.data.encode import Encoded, Encoder, on_disk
-from crossfield.data.entities import Entities
-from crossfield.data.negatives import NegativeSampler, keep_mask
+from crossfield.data.encode import Encoder
+from crossfield.data.negatives import NegativeSampler
 from crossfield.data.resident import keep_on
-from crossfield.data.store import Position, Reader, Store, write_store
+from crossfield.data.store import Position, Reader, Store
 from crossfield.data.vocabulary import Evict, Growth
 from crossfield.distributed.team import ALONE, Team
-from crossfield.doctor import look_quickly
-from crossfield.errors import ConfigError, CorruptError, DataError, RunError, SchemaError
+from crossfield.errors import ConfigError
 from crossfield.evaluate import Predictions, predict, rank_candidates
-from crossfield.files import read_json, sha256_of, write_json
+from crossfield.files import read_json, write_json
 from crossfield.growth import grown_model, grown_state
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Interactions, Model, Solved, num_numbers
 from crossfield.optim import build_optimizers
+from crossfield.preparation import (
+    Origin,
+    Prepared,
+    check_trainable,
+    find,
+    first_difference,
+    prepare,
+    thinned,
+    vanished,
+    write,
+)
 from crossfield.progress import Report
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
@@ -54,34 +58,13 @@ FREE = frozenset({*(f"train.{key}" for key in FREE_ON_RESUME), "calibration.meth
 """Recipe keys that may change where a run is gone on with: they do not touch the steps already made."""
 _CLICK_METRICS = {"auc": metrics.auc, "log_loss": metrics.log_loss}
 
-
-@dataclass(frozen=True)
-class Prepared:
-    """Encoded data, ready to train on."""
-
-    encoder: Encoder
-    train: Store
-    valid: Store | None
-    entities: Entities | None
-    rows_kept_out: int
-    """Training rows left out by ``data.negative_rate``."""
-    place: Path
-    """Folder of the stores."""
-    key: str
-    """``fingerprint`` of the rows and of what was done to them."""
-    reused: bool = False
-    """Whether an earlier run encoded them."""
-    findings: tuple[Finding, ...] = ()
-    """What the quick checks of the raw rows found, worst first, notes left out."""
-
-
 Watch = Callable[[Prepared, Model], dict[str, float]]
 """Measures a model on rows that nothing is chosen by."""
 
 
 def fit_bundle(
     recipe: Recipe,
-    train: Dataset,
+    train: Dataset | Prepared,
     valid: Dataset | None,
     *,
     work: Path,
@@ -92,7 +75,9 @@ def fit_bundle(
     say: Say,
     team: Team = ALONE,
 ) -> Bundle | None:
-    """Train the recipe's model on raw rows, scratch files and checkpoints in ``work``; ``watch`` measures test rows.
+    """Train the recipe's model on raw rows, or on rows prepared before, which hold those to validate on.
+
+    Scratch files and checkpoints go into ``work``; ``watch`` measures test rows.
 
     Of a team all processes call this; the first prepares the rows, and it alone gets the bundle, the others None.
 
@@ -100,7 +85,7 @@ def fit_bundle(
     work that lies there belongs to another recipe.
     """
     started = time.time()
-    check_trainable(recipe, train)
+    check_trainable(recipe, train.schema)
     if issubclass(CATALOGUE[recipe.name], Solved) and not team.is_alone:
         raise ConfigError(f"{recipe.name} is solved, not trained, which one process does; start it without torchrun")
     prepared = _prepare_together(recipe, train, valid, work=work, resume=resume, team=team)
@@ -117,10 +102,10 @@ def fit_bundle(
     )
 
     def finish() -> Bundle:
-        about = {**_about(recipe, model, prepared, train), **history, "seconds": time.time() - started}
+        about = {**_about(recipe, model, prepared), **history, "seconds": time.time() - started}
         about |= {} if team.is_alone else {"processes": team.size}
         bundle = Bundle(recipe, prepared.encoder, model, prepared.entities, about, training)
-        bundle = _calibrated(bundle, recipe.calibration.method, prepared.valid, valid)
+        bundle = _calibrated(bundle, recipe.calibration.method, prepared)
         model.cpu().eval()
         return bundle
 
@@ -128,20 +113,21 @@ def fit_bundle(
 
 
 def _prepare_together(
-    recipe: Recipe, train: Dataset, valid: Dataset | None, *, work: Path, resume: bool, team: Team
+    recipe: Recipe, train: Dataset | Prepared, valid: Dataset | None, *, work: Path, resume: bool, team: Team
 ) -> Prepared:
     """What the first process prepares; the others open it when it is there."""
+    if isinstance(train, Prepared):
+        team.lead(lambda: _claim(recipe, work, resume))
+        return train
     made: list[Prepared] = []
 
     def make() -> list[str]:
         _claim(recipe, work, resume)
         made.append(prepare(recipe, train, valid, work=work, resume=resume))
-        return [str(made[0].place), made[0].key]
+        return [str(made[0].place), str(made[0].key)]
 
     place, key = team.hear(make)
-    if made:
-        return made[0]
-    return _open_prepared(Path(place), key, has_valid=valid is not None, verify=False) or _vanished(Path(place))
+    return made[0] if made else find(Path(place), key, verify=False) or vanished(Path(place))
 
 
 def update_bundle(
@@ -167,26 +153,26 @@ def update_bundle(
     recipe = bundle.recipe.override({"train.epochs": epochs, "train.start_from": [], "train.watch_test": False})
     encoder, growths = bundle.encoder.grown(train, update=number, evict=evict)
     model = grown_model(bundle.model, encoder.model_schema, growths).to(device)
-    store = _write(_thinned(encoder.stream(train, labelled=True), recipe), encoder, work / "train")
-    held_out = None if valid is None else _write(encoder.stream(valid, labelled=True), encoder, work / "valid")
+    store = write(thinned(encoder.stream(train, labelled=True), recipe), encoder, work / "train")
+    held_out = None if valid is None else write(encoder.stream(valid, labelled=True), encoder, work / "valid")
     entities = bundle.entities and bundle.entities.grown(store, encoder, growths)
     method = "none" if bundle.calibration is None else bundle.calibration.method
     if held_out is not None:
         _check_calibration(method, held_out)
     elif bundle.calibration is not None:
         say("the calibration stays that of the model before the update; fit it to fresh rows: crossfield calibrate")
-    prepared = Prepared(encoder, store, held_out, entities, train.num_rows - store.num_rows, work, store.fingerprint)
+    prepared = Prepared(encoder, store, held_out, entities, train.num_rows - store.num_rows, Origin.of(train, valid))
     start = None if training is None else _start_state(training, model, recipe, growths)
     if training is None:
         say("the run kept no state of its optimisers (train.keep_state): they begin anew")
     trainer = _trainer(recipe, model, prepared, watch=None, work=work, listener=listener, start=start)
     result = trainer.fit()
     update = {"rows": store.num_rows, "epochs": epochs, "fields": _grown_fields(encoder, growths)}
-    about = {**bundle.about, **_about(recipe, model, prepared, train), **_describe(result)}
+    about = {**bundle.about, **_about(recipe, model, prepared), **_describe(result)}
     about |= {"updates": number, "update": update, "seconds": time.time() - started}
     kept = trainer.training if recipe.train.keep_state else None
     updated = Bundle(bundle.recipe, encoder, model, entities, about, kept, bundle.calibration)
-    updated = _calibrated(updated, method, held_out, valid)
+    updated = _calibrated(updated, method, prepared)
     model.cpu().eval()
     return updated
 
@@ -216,26 +202,13 @@ def _check_calibration(method: Method | Literal["none"], valid: Store | None) ->
     check_rows(method, np.asarray(valid.labels), valid.weights)
 
 
-def _calibrated(bundle: Bundle, method: Method | Literal["none"], valid: Store | None, rows: Dataset | None) -> Bundle:
+def _calibrated(bundle: Bundle, method: Method | Literal["none"], prepared: Prepared) -> Bundle:
     """The bundle with a curve fitted to its validation rows: none of these was left out, whatever was in training."""
-    if method == "none" or valid is None or rows is None:
+    if method == "none" or prepared.valid is None:
         return bundle
-    found = predict(bundle.model, Reader(valid, batch_size=EVALUATION_ROWS, shuffle=False).epoch())
-    labels, logits, files = np.asarray(found.labels), bundle.corrected(found.logits), data_sha256(rows)
+    found = predict(bundle.model, Reader(prepared.valid, batch_size=EVALUATION_ROWS, shuffle=False).epoch())
+    labels, logits, files = np.asarray(found.labels), bundle.corrected(found.logits), prepared.origin.valid_sha256
     return replace(bundle, calibration=Calibration.fit(method, labels, logits, found.weights, files=files))
-
-
-def check_trainable(recipe: Recipe, train: Dataset) -> None:
-    """Raise SchemaError where rows have neither a label nor a user and an item, or the model needs these."""
-    implicit = train.schema.label is None
-    if implicit and (train.schema.user is None or train.schema.item is None):
-        raise SchemaError("no label: name the label column, or for rows that are all positives the user and the item")
-    if recipe.data.negative_rate < 1 and implicit:
-        raise ConfigError("data.negative_rate leaves out negative rows, but without a label every row is a positive")
-    if recipe.calibration.method != "none" and implicit:
-        raise ConfigError(f'calibration.method = "{recipe.calibration.method}" wants labels: without, scores only rank')
-    if recipe.train.objective == "bpr" and not implicit:
-        raise ConfigError('train.objective = "bpr" compares chosen items with drawn ones: leave the label out')
 
 
 def _claim(recipe: Recipe, work: Path, resume: bool) -> None:
@@ -249,127 +222,10 @@ def _claim(recipe: Recipe, work: Path, resume: bool) -> None:
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, free: Collection[str] = FREE) -> None:
     """Raise ConfigError naming a setting in which two recipes (plain values) differ, ``free`` ones apart."""
-    before, now = _flat(before), _flat(now)
-    # Another model has other settings; its name says so best.
-    for key in sorted({*before, *now} - set(free), key=lambda key: (key != "model.name", key)):
-        if before.get(key) != now.get(key):
-            said = f"{key} was {before.get(key)!r} when this run began and is {now.get(key)!r} now"
-            raise ConfigError(f"{said}; use the same to go on, or --overwrite to begin anew")
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        nested = _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        found.update(nested)
-    return found
-
-
-def prepare(recipe: Recipe, train: Dataset, valid: Dataset | None, *, work: Path, resume: bool = False) -> Prepared:
-    """Fit the encoder on the training rows and write the stores, or open those that are there already.
-
-    Rows of files are kept in the user's cache, where a later run on unchanged files finds them; of frames, in ``work``.
-    """
-    key = fingerprint(recipe, train, valid)
-    kept = kept_rows(key) if all(one.files for one in (train, valid) if one is not None) else None
-    place = kept or work
-    if (kept or resume) and (found := _open_prepared(place, key, has_valid=valid is not None)):
-        if kept:
-            mark_used(kept)
-        return replace(found, reused=True)
-    with nullcontext(work) if kept is None else filling(kept) as folder:
-        _encode(recipe, train, valid, folder=folder, key=key)
-    return _open_prepared(place, key, has_valid=valid is not None, verify=False) or _vanished(place)
-
-
-def _encode(recipe: Recipe, train: Dataset, valid: Dataset | None, *, folder: Path, key: str) -> None:
-    """Write encoder and stores; prepared.json comes last and says that all of it is there."""
-    (folder / "prepared.json").unlink(missing_ok=True)
-    with on_disk(train, folder=folder) as rows:
-        encoder = Encoder.fit(rows, recipe.encoder)
-        store = _write(_thinned(encoder.stream(rows, labelled=True), recipe), encoder, folder / "train")
-        _check_classes(store, train)
-        valid_rows = None
-        if valid is not None:
-            valid_rows = _write(encoder.stream(valid, labelled=True), encoder, folder / "valid").num_rows
-        findings = look_quickly(rows, valid, valid_rows=valid_rows, split=recipe.data.split)
-    encoder.save(folder / "encoder")
-    about = {"key": key, "rows_kept_out": train.num_rows - store.num_rows}
-    write_json(folder / "prepared.json", {**about, "findings": [one.to_json() for one in findings]})
-
-
-def _check_classes(store: Store, train: Dataset) -> None:
-    """Raise DataError where all training rows have the same label: then there is nothing to learn."""
-    if train.schema.label is not None and store.positives in (0, store.num_rows):
-        said = f"{train.schema.label} is {'true' if store.positives else 'false'} in every row of {train.name}"
-        implicit = "; or, where every row is a positive, name no label but user and item" if store.positives else ""
-        raise DataError(f"{said}, so there is nothing to learn; see how the label is written{implicit}")
-
-
-def _vanished(folder: Path) -> Prepared:
-    raise RunError(f"{folder} was changed by another process while it was written; start again")
-
-
-def fingerprint(recipe: Recipe, train: Dataset, valid: Dataset | None) -> str:
-    """SHA-256 (hex) of all that decides the encoded rows: files, what is done to them, schema, settings, code."""
-    parts = [recipe.plain()["data"], recipe.plain()["encoder"], code_digest()]
-    if recipe.data.negative_rate < 1:
-        parts.append(recipe.train.seed)
-    for data in (train, valid):
-        parts.append([data.schema.fingerprint, data_sha256(data), _plan_sha256(data)] if data is not None else [])
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _plan_sha256(data: Dataset) -> str:
-    """SHA-256 (hex) of what is done to the files' rows, tables that are joined with them included.
-
-    Rows in memory would be part of it, so of these only the number counts: nothing of theirs is kept for other runs.
-    """
-    plan = data.frame.serialize(format="binary") if data.files else str(data.num_rows).encode()
-    return hashlib.sha256(plan).hexdigest()
-
-
-def data_sha256(data: Dataset) -> dict[str, str]:
-    """File name -> SHA-256 (hex) of the files a data set was read from; empty for frames."""
-    return {path.name: sha256_of(path) for path in data.files}
-
-
-def _open_prepared(folder: Path, key: str, *, has_valid: bool, verify: bool = True) -> Prepared | None:
-    try:
-        about = read_json(folder / "prepared.json")
-        if about["key"] != key:
-            return None
-        encoder = Encoder.load(folder / "encoder")
-        valid = _open(folder / "valid", encoder, verify) if has_valid else None
-        train = _open(folder / "train", encoder, verify)
-        findings = tuple(Finding(**one) for one in about["findings"] if one["severity"] != "note")
-    except (CorruptError, KeyError, TypeError):
-        return None  # an interrupted or damaged preparation is simply made again
-    entities, kept_out = _entities(train, encoder), about["rows_kept_out"]
-    return Prepared(encoder, train, valid, entities, kept_out, folder, key, findings=findings)
-
-
-def _open(folder: Path, encoder: Encoder, verify: bool) -> Store:
-    return Store.open(folder, fingerprint=encoder.fingerprint, verify=verify)
-
-
-def _write(blocks: Iterator[Encoded], encoder: Encoder, folder: Path) -> Store:
-    return write_store(blocks, folder, model_schema=encoder.model_schema, fingerprint=encoder.fingerprint)
-
-
-def _thinned(blocks: Iterator[Encoded], recipe: Recipe) -> Iterator[Encoded]:
-    rate = recipe.data.negative_rate
-    for block in blocks:
-        yield (
-            block
-            if rate == 1 or block.labels is None
-            else block.select(np.flatnonzero(keep_mask(block.labels, block.rows, rate=rate, seed=recipe.train.seed)))
-        )
-
-
-def _entities(store: Store, encoder: Encoder) -> Entities | None:
-    schema = store.model_schema
-    return Entities.fit(store, encoder) if schema.user is not None and schema.item is not None else None
+    if (found := first_difference(before, now, free=free)) is not None:
+        key, was, is_now = found
+        said = f"{key} was {was!r} when this run began and is {is_now!r} now"
+        raise ConfigError(f"{said}; use the same to go on, or --overwrite to begin anew")
 
 
 def _notes(prepared: Prepared) -> Iterator[str]:
@@ -523,33 +379,26 @@ def _describe(result: TrainResult) -> dict[str, Any]:
     }
 
 
-def _about(recipe: Recipe, model: Model, prepared: Prepared, train: Dataset) -> dict[str, Any]:
-    store = prepared.train
-    rate = None if train.schema.label is None else store.positives / store.num_rows
+def _about(recipe: Recipe, model: Model, prepared: Prepared) -> dict[str, Any]:
+    store, origin = prepared.train, prepared.origin
+    rate = None if prepared.encoder.schema.label is None else store.positives / store.num_rows
     return {
         "lib": "crossfield",
         "model": recipe.name,
-        "dataset": train.name,
+        "dataset": origin.name,
         "seed": recipe.train.seed,
         "parameters": num_numbers(model),
         "train_rows": store.num_rows,
         "valid_rows": prepared.valid.num_rows if prepared.valid is not None else 0,
         "train_rate": rate,
-        "integer_ids": _integer_ids(train),
+        "integer_ids": origin.integer_ids,
         "notes": list(_notes(prepared)),
         "findings": [one.to_json() for one in prepared.findings],
-        "data_sha256": data_sha256(train),
+        "data_sha256": origin.train_sha256,
         "recipe_sha256": recipe.sha256,
         "versions": versions(),
         "threads": torch.get_num_threads(),
     }
-
-
-def _integer_ids(train: Dataset) -> list[str]:
-    """The user and item columns that hold integers, so that recommendations can hold integers too."""
-    types = train.frame.collect_schema()
-    named = (train.schema.user, train.schema.item)
-    return [name for name in named if name is not None and types[name].is_integer()]
 
 
 def versions() -> dict[str, str]:

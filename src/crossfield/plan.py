@@ -13,11 +13,12 @@ import torch
 from crossfield.acceleration import choose_bf16, choose_means, has_fast_bf16
 from crossfield.data.dataset import Dataset
 from crossfield.data.encode import Encoder
-from crossfield.fitting import check_trainable, num_negatives, prepare
+from crossfield.fitting import num_negatives
 from crossfield.footprint import Footprint, measure, optimizer_bytes, outline
 from crossfield.memory import available_memory
 from crossfield.models.base import Model, Solved
 from crossfield.optim import OptimConfig
+from crossfield.preparation import check_trainable, prepare
 from crossfield.probe import Probe, run_probe
 from crossfield.recipe import Recipe
 from crossfield.savings import Saving, is_hashed, savings
@@ -128,7 +129,7 @@ def make_plan(
     Rows are prepared as a fit prepares them, nothing of the steps stays, and ``out`` is only asked how much room it
     has. Raises DataError, SchemaError, ConfigError or RunError as a fit does.
     """
-    check_trainable(recipe, train)
+    check_trainable(recipe, train.schema)
     with TemporaryDirectory(prefix="crossfield-") as scratch:
         work, started = Path(scratch), time.perf_counter()
         prepared = prepare(recipe, train, valid, work=work) if steps else None

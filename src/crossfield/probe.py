@@ -14,7 +14,6 @@ from crossfield.batch import Batch
 from crossfield.data.store import Reader, write_store
 from crossfield.fitting import (
     MONITOR_NEGATIVES,
-    Prepared,
     click_monitor,
     num_negatives,
     ranking_monitor,
@@ -24,6 +23,7 @@ from crossfield.memory import peak_memory
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Model
 from crossfield.objectives import Objective, choose_objective
+from crossfield.preparation import Prepared
 from crossfield.recipe import Recipe
 from crossfield.train import Trainer
 

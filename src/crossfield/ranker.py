@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import polars as pl
@@ -21,10 +21,11 @@ from crossfield.checkpoint import has_checkpoint
 from crossfield.console import TrainingProgress, say, silence
 from crossfield.data.dataset import Dataset
 from crossfield.data.dataset import load as load_table
-from crossfield.data.encode import Encoded
+from crossfield.data.encode import CHUNK_ROWS, Encoded
 from crossfield.data.entities import Entities
 from crossfield.data.public import PUBLIC, RankingTest, load_public
 from crossfield.data.source import Layout, Tabular
+from crossfield.data.store import Store
 from crossfield.data.strangers import Strangers
 from crossfield.data.vocabulary import Evict
 from crossfield.detective import INCIDENT
@@ -37,16 +38,15 @@ from crossfield.files import MANIFEST, RunLock
 from crossfield.fitting import (
     EVALUATION_ROWS,
     FREE,
-    Prepared,
     Watch,
     check_same,
-    data_sha256,
     fit_bundle,
     update_bundle,
 )
 from crossfield.metrics import probability
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Model, Solved
+from crossfield.preparation import Prepared, check_words, data_sha256
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
 
@@ -122,7 +122,7 @@ class Ranker:
 
     def fit(
         self,
-        train: Dataset | Tabular,
+        train: Dataset | Tabular | Prepared,
         valid: Dataset | Tabular | None = None,
         *,
         test: Dataset | RankingTest | None = None,
@@ -133,7 +133,9 @@ class Ranker:
     ) -> Self:
         """Train on raw rows; without ``valid``, a part of ``train`` is split off as ``data.split`` says.
 
-        ``test`` rows are measured once, at the end, and the numbers recorded under ``about["test"]``.
+        ``test`` rows are measured once, at the end, and the numbers recorded under ``about["test"]``. Rows that are
+        ``Prepared`` bring their validation and test rows with them; raises ConfigError where the recipe says another
+        thing of data or encoder than they were prepared with.
 
         ``out`` is the run's folder: checkpoints while training, the finished bundle after it. Raises RunError where
         a run is there already and neither ``resume`` nor ``overwrite`` is given, ConfigError where the run to resume
@@ -162,12 +164,12 @@ class Ranker:
         return self
 
     def _enter(
-        self, stack: ExitStack, folder: Path, train: Dataset | Tabular, *, resume: bool, overwrite: bool
+        self, stack: ExitStack, folder: Path, train: Dataset | Tabular | Prepared, *, resume: bool, overwrite: bool
     ) -> bool:
         """Lock the folder of a run; whether it is finished already."""
         stack.enter_context(RunLock(folder))
         if resume and not overwrite and _is_finished(folder):
-            self._bundle, self._folder = self._same_run(folder, self._training_rows(train)), folder
+            self._bundle, self._folder = self._same_run(folder, train), folder
             return True
         if overwrite:
             shutil.rmtree(folder / "work", ignore_errors=True)
@@ -232,34 +234,35 @@ class Ranker:
                 self._save(Path(out))
         return self
 
-    def _same_run(self, folder: Path, train: Dataset) -> Bundle:
+    def _same_run(self, folder: Path, train: Dataset | Tabular | Prepared) -> Bundle:
         """The finished run of a folder; raises ConfigError where it has other settings or was trained on other rows."""
-        found = Bundle.load(folder)
+        found, rows = Bundle.load(folder), train if isinstance(train, Prepared) else self._training_rows(train)
         check_same(found.recipe.plain(), self.recipe.plain(), free=_FREE_WHEN_FINISHED)
-        is_same_schema = found.encoder.schema.fingerprint == train.schema.fingerprint
-        if not is_same_schema or found.about["data_sha256"] != data_sha256(train):
+        is_same_schema = found.encoder.schema.fingerprint == rows.schema.fingerprint
+        files = rows.origin.train_sha256 if isinstance(rows, Prepared) else data_sha256(rows)
+        if not is_same_schema or found.about["data_sha256"] != files:
             what = "on other rows" if is_same_schema else "with another schema"
             raise ConfigError(f"{folder} holds a finished run {what}; use the same, or --overwrite to begin anew")
         return found
 
     def _fit(
         self,
-        train: Dataset | Tabular,
+        train: Dataset | Tabular | Prepared,
         valid: Dataset | Tabular | None,
         *,
         work: Path,
         resume: bool,
         quiet: bool,
-        test: Dataset | RankingTest | None,
+        test: Dataset | RankingTest | Store | None,
         team: Team = ALONE,
     ) -> Self:
         is_quiet = quiet or not team.is_first
-        first = self._training_rows(train)
-        second: Dataset | None = None
-        if valid is not None:
-            second = valid if isinstance(valid, Dataset) else load_as(self.recipe, valid, first.schema)
-        elif self.recipe.data.sizes[1] and not issubclass(CATALOGUE[self.recipe.name], Solved):  # which choose nothing
-            first, second = split_off(self.recipe, first)
+        first: Dataset | Prepared
+        second: Dataset | None
+        if isinstance(train, Prepared):
+            first, second, test = self._prepared_rows(train, valid, test), None, train.test
+        else:
+            first, second = self._parted(train, valid)
         self._bundle = fit_bundle(
             self.recipe,
             first,
@@ -275,11 +278,29 @@ class Ranker:
         team.lead(lambda: self._measure(test, quiet=quiet))
         return self
 
-    def _measure(self, test: Dataset | RankingTest | None, *, quiet: bool) -> None:
+    def _measure(self, test: Dataset | RankingTest | Store | None, *, quiet: bool) -> None:
         if test is not None:
             self.bundle.about["test"] = self.evaluate(test, intervals=False, quiet=quiet)
 
-    def _watch(self, test: Dataset | RankingTest | None, team: Team) -> Watch | None:
+    def _prepared_rows(self, train: Prepared, *others: object) -> Prepared:
+        """Raise ConfigError where these rows were prepared with other words than the recipe's."""
+        if any(one is not None for one in others):
+            raise ConfigError("prepared rows bring their own rows to validate and test on; give no others")
+        if train.words is not None:
+            check_words(train.words, self.recipe)
+        return train
+
+    def _parted(self, train: Dataset | Tabular, valid: Dataset | Tabular | None) -> tuple[Dataset, Dataset | None]:
+        """Rows to train and to validate on."""
+        rows = self._training_rows(train)
+        if valid is not None:
+            return rows, valid if isinstance(valid, Dataset) else load_as(self.recipe, valid, rows.schema)
+        # What is solved chooses nothing by validation rows.
+        if self.recipe.data.sizes[1] and not issubclass(CATALOGUE[self.recipe.name], Solved):
+            return split_off(self.recipe, rows)
+        return rows, None
+
+    def _watch(self, test: Dataset | RankingTest | Store | None, team: Team) -> Watch | None:
         if not self.recipe.train.watch_test:
             return None
         if test is None:
@@ -337,7 +358,7 @@ class Ranker:
 
     def evaluate(
         self,
-        data: Dataset | Tabular | RankingTest,
+        data: Dataset | Tabular | RankingTest | Store,
         *,
         intervals: bool = True,
         ks: Sequence[int] = (5, 10, 20),
@@ -346,22 +367,42 @@ class Ranker:
         """Metrics, JSON-ready: click metrics for labelled rows, ranking metrics for implicit pairs; slices of both.
 
         Implicit pairs are ranked against the whole catalogue, the user's training items left out; a RankingTest with
-        its own negatives is ranked among these. Notes as for ``predict``.
+        its own negatives is ranked among these. A Store holds rows that this ranker's encoder has encoded. Notes as
+        for ``predict``.
         """
         strangers = Strangers(self.bundle.encoder.model_schema)
         if isinstance(data, RankingTest):
-            report = self._evaluate_ranking(data.pairs, data.negatives, ks, intervals, strangers)
+            report = self._evaluate_ranking(self._pair_ids(data.pairs), data.negatives, ks, intervals, strangers)
         else:
-            dataset = self._rows(data).require(labelled=self.schema.label is not None)
+            rows = self._stored(data) if isinstance(data, Store) else self._required(data)
             if self.schema.label is None:
-                pairs = dataset.frame.select(*self._pair_columns()).collect()
-                report = self._evaluate_ranking(pairs, None, ks, intervals, strangers)
+                report = self._evaluate_ranking(self._pair_ids(rows), None, ks, intervals, strangers)
             else:
-                report = self._evaluate_clicks(dataset, intervals, strangers)
+                report = self._evaluate_clicks(rows, intervals, strangers)
         _tell(strangers, quiet)
         return report
 
-    def _evaluate_clicks(self, dataset: Dataset, intervals: bool, strangers: Strangers) -> dict[str, Any]:
+    def _required(self, data: Dataset | Tabular) -> Dataset:
+        return self._rows(data).require(labelled=self.schema.label is not None)
+
+    def _stored(self, store: Store) -> Store:
+        if store.fingerprint != self.bundle.encoder.fingerprint:
+            raise ConfigError(f"the rows in {store.folder} were encoded by another encoder than this ranker's")
+        return store
+
+    def _pair_ids(self, pairs: pl.DataFrame | Dataset | Store) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The ids [n] of users and items, row by row."""
+        user, item = self._pair_columns()
+        encoder = self.bundle.encoder
+        if isinstance(pairs, Store):
+            places = (pairs.model_schema.position("user"), pairs.model_schema.position("item"))
+            users, items = (pairs.categorical[:, place].astype(np.int64) for place in places)
+        else:
+            frame = pairs.frame.select(user, item).collect() if isinstance(pairs, Dataset) else pairs
+            users, items = (encoder.id_of(name, frame[name]) for name in (user, item))
+        return users, items
+
+    def _evaluate_clicks(self, dataset: Dataset | Store, intervals: bool, strangers: Strangers) -> dict[str, Any]:
         encoder, roles = self.bundle.encoder, self._id_columns()
         found: list[Predictions] = []
         ids: dict[str, list[NDArray[Any]]] = {role: [] for role in roles}
@@ -376,13 +417,14 @@ class Ranker:
             slices |= id_slices(role, np.concatenate(ids[role]), encoder.counts(column))
         return click_report(calibrated, slices=slices, train_rate=self.about.get("train_rate"), intervals=intervals)
 
-    def _labelled(self, dataset: Dataset, strangers: Strangers) -> Iterator[tuple[Encoded, Predictions]]:
-        for block in self.bundle.encoder.stream(dataset, labelled=True):
+    def _labelled(self, rows: Dataset | Store, strangers: Strangers) -> Iterator[tuple[Encoded, Predictions]]:
+        stored = rows.blocks(CHUNK_ROWS) if isinstance(rows, Store) else None
+        for block in stored or self.bundle.encoder.stream(cast(Dataset, rows), labelled=True):
             strangers.add(block)
             yield block, self._predictions(block)
 
-    def _joined(self, dataset: Dataset, found: Sequence[Predictions]) -> Predictions:
-        _check_positives(self.schema, dataset.name, found)
+    def _joined(self, rows: Dataset | Store, found: Sequence[Predictions]) -> Predictions:
+        _check_positives(self.schema, rows.name, found)
         names = [name for name, value in vars(found[0]).items() if value is not None]
         return Predictions(**{name: np.concatenate([getattr(one, name) for one in found]) for name in names})
 
@@ -428,7 +470,7 @@ class Ranker:
 
     def _evaluate_ranking(
         self,
-        pairs: pl.DataFrame,
+        pairs: tuple[NDArray[Any], NDArray[Any]],
         negatives: NDArray[Any] | None,
         ks: Sequence[int],
         intervals: bool,
@@ -436,7 +478,7 @@ class Ranker:
     ) -> dict[str, Any]:
         user, item = self._pair_columns()
         counts = {"user": self.bundle.encoder.counts(user), "item": self.bundle.encoder.counts(item)}
-        users, items = (self.bundle.encoder.id_of(name, pairs[name]) for name in (user, item))
+        users, items = pairs
         strangers.add_ids(user, users)
         strangers.add_ids(item, items)
         model, entities = self.bundle.model.to(self.device), self._entities()

@@ -1,6 +1,7 @@
 """What each command does: names and files in, a result that reads as text or as JSON out."""
 
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from crossfield.checks.finding import worst_first
 from crossfield.config import settings_of
 from crossfield.console import say, silence
 from crossfield.data.dataset import Dataset
+from crossfield.data.engines import Engine
+from crossfield.data.engines.polars import PolarsEngine
 from crossfield.data.public import PUBLIC, RankingTest, download, load_public, public_set
 from crossfield.data.source import find_files
 from crossfield.data.vocabulary import Evict
@@ -28,12 +31,19 @@ from crossfield.doctor import Diagnosis, examine
 from crossfield.environment import judge, look_at_machine, machine_text
 from crossfield.errors import ConfigError, DataError, NotFiniteError, RunError, nearest
 from crossfield.files import RunLock, atomic_path, read_json, read_lines, write_bytes, write_json
-from crossfield.fitting import data_sha256
 from crossfield.models import CATALOGUE
 from crossfield.pages.page import model_page, paper_of
 from crossfield.pages.render import as_text
 from crossfield.parts import Parts, is_public, part, read_again, with_public_options
 from crossfield.plan import make_plan
+from crossfield.preparation import (
+    Prepared,
+    check_trainable,
+    check_unchanged,
+    check_words,
+    data_sha256,
+    write_prepared,
+)
 from crossfield.proof import Table, table_names
 from crossfield.proof_page import proof_page
 from crossfield.ranker import Ranker, load_as, split_off
@@ -55,14 +65,21 @@ class Result:
 # Recipes
 
 
-def resolve_recipe(path: Path | None, model: str | None, settings: Mapping[str, Any]) -> Recipe:
+def resolve_recipe(
+    path: Path | None, model: str | None, settings: Mapping[str, Any], prepared: Prepared | None = None
+) -> Recipe:
     """The recipe a command asks for: a public data set's own options, then the file, then flags and settings.
 
-    Raises ConfigError naming an unknown file, model or key.
+    Rows that are prepared bring the words they were prepared with in place of a public data set's options. Raises
+    ConfigError naming an unknown file, model or key.
     """
     values = read_toml(recipe_path(path)) if path is not None else {}
     chosen: dict[str, Any] = {**settings, **({"model.name": model} if model is not None else {})}
-    values = with_public_options(values, chosen.get("data.path"))
+    if prepared is None or prepared.words is None:
+        values = with_public_options(values, chosen.get("data.path"))
+    else:
+        told = prepared.words.sections()
+        values = {**values, **{name: {**some, **values.get(name, {})} for name, some in told.items()}}
     name = chosen.get("model.name", values.get("model", {}).get("name"))
     if name is None:
         raise ConfigError(f"name a model with --model{nearest('', CATALOGUE)}")
@@ -91,17 +108,93 @@ def describe_keys(recipe: Recipe) -> str:
     return "\n\n".join(blocks)
 
 
-# Fit, plan, doctor
+# Prepare, fit, plan, doctor
+
+
+def prepare(
+    recipe: Recipe, out: Path, *, engine: str = "polars", schema: Path | None, overwrite: bool, quiet: bool
+) -> Result:
+    """Encode the rows of fits to come, once: encoder and stores in one sealed folder; ``engine`` is polars or spark."""
+    started = time.perf_counter()
+    given = _described_parts(recipe, schema, quiet=quiet)
+    check_trainable(recipe, given.train.schema)
+    parts = _with_validation(recipe, given)
+    is_cut = parts is not given or parts.split not in ("given", "published", "none")
+    how = recipe.data.split or ("time" if parts.train.schema.time else "random")
+    if isinstance(parts.test, RankingTest):
+        say(f"note: the ranking test stays raw: crossfield evaluate RUN {recipe.data.path}")
+    found = write_prepared(
+        recipe,
+        parts.train,
+        parts.valid,
+        None if isinstance(parts.test, RankingTest) else parts.test,
+        folder=out,
+        split=parts.split,
+        is_drawn=is_cut and how in ("random", "user"),
+        overwrite=overwrite,
+        engine=_engine(engine, out),
+    )
+    for note in () if quiet else (*found.encoder.notes, *(f"{one.severity}: {one}" for one in found.findings)):
+        say(note)
+    stores = {"training": found.train, "validation": found.valid, "test": found.test}
+    about = {
+        "out": str(out),
+        "rows": {name: store.num_rows for name, store in stores.items() if store is not None},
+        "split": parts.split,
+        "engine": engine,
+        "encoder": found.encoder.fingerprint,
+        "findings": [one.to_json() for one in found.findings],
+        "seconds": time.perf_counter() - started,
+    }
+    return Result(about, _prepared_text(about))
+
+
+def _engine(name: str, scratch: Path) -> Engine:
+    """An engine by its name; its scratch files go where the encoded rows will be."""
+    if name == "polars":
+        return PolarsEngine()
+    from crossfield.data.engines.spark import SparkEngine
+
+    return SparkEngine(scratch)
+
+
+def _prepared_text(about: Mapping[str, Any]) -> str:
+    rows = ", ".join(f"{count:,} {name} rows" for name, count in about["rows"].items())
+    done = f"{rows} ({about['split']} split) encoded in {about['seconds']:.0f} s by {about['engine']}"
+    return f"{done}; to train on them: crossfield fit --prepared {about['out']} --model NAME --out RUN"
+
+
+def open_prepared(folder: Path) -> Prepared:
+    """What ``prepare`` wrote; raises CorruptError where it is damaged or something else."""
+    return Prepared.open(folder)
 
 
 def fit(
-    recipe: Recipe, out: Path, *, schema: Path | None, resume: bool, overwrite: bool, device: str, quiet: bool
+    recipe: Recipe,
+    out: Path,
+    *,
+    schema: Path | None,
+    prepared: Prepared | None = None,
+    rows: str | None = None,
+    resume: bool,
+    overwrite: bool,
+    device: str,
+    quiet: bool,
 ) -> Result:
-    """Train, measure on the test part, save the run; of several processes the first says the result."""
+    """Train, measure on the test part, save the run; of several processes the first says the result.
+
+    On ``prepared`` rows, of the file ``rows`` where that is named.
+    """
     ranker = Ranker(recipe, device=device)
-    parts = _described_parts(recipe, schema, quiet=quiet or not is_leader())
+    first: Prepared | Dataset
+    if prepared is not None:
+        _check_prepared(prepared, recipe, schema, rows)
+        first, valid, test, split = prepared, None, None, prepared.words.split if prepared.words else "unknown"
+    else:
+        parts = _described_parts(recipe, schema, quiet=quiet or not is_leader())
+        first, valid, test, split = parts.train, parts.valid, parts.test, parts.split
     try:
-        ranker.fit(parts.train, parts.valid, test=parts.test, out=out, resume=resume, overwrite=overwrite, quiet=quiet)
+        ranker.fit(first, valid, test=test, out=out, resume=resume, overwrite=overwrite, quiet=quiet)
     except NotFiniteError as error:
         raise NotFiniteError(f"{error}; crossfield replay {out} runs into it again", error.incident) from None
     except KeyboardInterrupt:
@@ -111,8 +204,18 @@ def fit(
         raise
     if not is_leader():
         return Result(None, "")
-    about = {**ranker.about, "run": str(out), "split": parts.split, "calibration": _calibration_json(ranker)}
+    about = {**ranker.about, "run": str(out), "split": split, "calibration": _calibration_json(ranker)}
     return Result(about, _fitted(about, _calibrated(ranker)))
+
+
+def _check_prepared(prepared: Prepared, recipe: Recipe, schema: Path | None, rows: str | None) -> None:
+    """Raise ConfigError where a fit asks for other rows, columns or settings than were prepared."""
+    if schema is not None:
+        raise ConfigError(f"the rows are prepared with a schema of their own; leave out --schema {schema}")
+    if prepared.words is not None:
+        check_words(prepared.words, recipe)
+    if rows is not None and not is_public(rows):
+        check_unchanged(prepared, rows)
 
 
 def plan(recipe: Recipe, out: Path, *, schema: Path | None, steps: int, device: str, quiet: bool) -> Result:

@@ -21,6 +21,15 @@ def rows() -> Encoded:
     )
 
 
+def test_rows_by_name_and_back(rows: Encoded) -> None:
+    arrays = rows.arrays()
+    assert set(arrays) == {"dense", "categorical", "values0", "offsets0", "labels", "groups", "rows"}
+    again = Encoded.of(arrays, ["m"])
+    assert again.weights is None
+    assert again.arrays().keys() == arrays.keys() and list(again.sequences) == ["m"]
+    assert all((again.arrays()[name] == one).all() for name, one in arrays.items())
+
+
 def test_lists_in_another_order() -> None:
     values, offsets = take_lists(np.array([3, 2, 1]), np.array([0, 2, 2, 3]), rows=np.array([2, 0, 1, 2]))
     assert (values.tolist(), offsets.tolist()) == ([1, 3, 2, 1], [0, 1, 3, 3, 4])

@@ -58,6 +58,12 @@ def test_a_batch_holds_the_rows_asked_for(store: Store) -> None:
     assert batch.labels.tolist() == [[1], [0], [0]]
     assert batch.groups is not None
     assert batch.groups.tolist() == [63, 0, 28]
+
+
+def test_blocks_hold_all_rows_in_order(store: Store) -> None:
+    blocks = list(store.blocks(4))
+    assert [one.rows.tolist() for one in blocks] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert blocks[2].sequences["m"][0].tolist() == [0, 0]
     # Rows 5 and 8 have two values, 4 and 7 one, 9 none.
     assert store.batch(np.array([8, 9, 7, 5])).sequences["m"].values.tolist() == [0, 0, 3, 1, 1]
     assert store.batch(np.array([8, 9, 7, 5])).sequences["m"].offsets.tolist() == [0, 2, 2, 3, 5]

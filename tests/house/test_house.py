@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 COMMANDS = [
+    "prepare",
     "fit",
     "plan",
     "doctor",

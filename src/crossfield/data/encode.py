@@ -18,7 +18,7 @@ from crossfield.data.encoded import Encoded as Encoded
 from crossfield.data.encoded import Lists
 from crossfield.data.encoding import EncoderConfig as EncoderConfig
 from crossfield.data.encoding import FeatureEncoding as FeatureEncoding
-from crossfield.data.engines import Engine
+from crossfield.data.engines import Arrays, Engine
 from crossfield.data.engines.polars import PolarsEngine
 from crossfield.data.fitting import Fit, Fitted, is_number, token_writer, values_of
 from crossfield.data.guess import time_likes
@@ -208,15 +208,25 @@ class Encoder:
             pl.DataFrame({name: _series(name, [row[name] for row in several]) for name in columns}), labelled=False
         )
 
-    def stream(self, dataset: Dataset, *, labelled: bool, chunk_rows: int = CHUNK_ROWS) -> Iterator[Encoded]:
+    def stream(
+        self, dataset: Dataset, *, labelled: bool, chunk_rows: int = CHUNK_ROWS, engine: Engine | None = None
+    ) -> Iterator[Encoded]:
         """Encode a dataset in its order, ``chunk_rows`` at a time, in bounded memory. Raises as ``encode``."""
-        for _, encoded in self.stream_beside(dataset, (), labelled=labelled, chunk_rows=chunk_rows):
-            yield encoded
+        columns = self.columns(labelled=labelled)
+        _require(dataset.frame.collect_schema().names(), columns)
+
+        def arrays_of(rows: pl.DataFrame, first_row: int) -> Arrays:
+            return self.encode(rows, labelled=labelled, first_row=first_row).arrays()
+
+        names = [one.name for one in self._several]
+        with reading(dataset.name):
+            for arrays in (engine or PolarsEngine()).blocks(dataset.frame.select(columns), chunk_rows, arrays_of):
+                yield Encoded.of(arrays, names)
 
     def stream_beside(
         self, dataset: Dataset, kept: Sequence[str], *, labelled: bool, chunk_rows: int = CHUNK_ROWS
     ) -> Iterator[tuple[pl.DataFrame, Encoded]]:
-        """What ``stream`` gives, each block beside its rows' ``kept`` columns as they came, in one pass."""
+        """What ``stream`` gives by Polars, each block beside its rows' ``kept`` columns as they came, in one pass."""
         columns = self.columns(labelled=labelled)
         _require(dataset.frame.collect_schema().names(), columns)
         first_row = 0
@@ -354,12 +364,13 @@ class Encoder:
 
 @contextmanager
 def on_disk(dataset: Dataset, *, folder: Path | None = None, engine: Engine | None = None) -> Iterator[Dataset]:
-    """The dataset in a form that can be read one column at a time.
+    """The dataset in a form that the engine can read one column at a time.
 
-    Text files are written once to a scratch Parquet file (in ``folder``), gone at the end of the block: the columns
-    of the schema and what looks like a time; anything else stays as it is.
+    Text files, and what else it does not read where it is, are written once to a scratch Parquet file (in ``folder``),
+    gone at the end of the block: the columns of the schema and what looks like a time; anything else stays as it is.
     """
-    if all(path.suffix.lower() in COLUMNAR for path in dataset.files):
+    engine = engine or PolarsEngine()
+    if all(path.suffix.lower() in COLUMNAR for path in dataset.files) and engine.reads(dataset.frame):
         yield dataset
         return
     known = dataset.frame.collect_schema().names()
@@ -368,7 +379,7 @@ def on_disk(dataset: Dataset, *, folder: Path | None = None, engine: Engine | No
     with TemporaryDirectory(dir=folder, prefix=".crossfield-") as scratch:
         path = Path(scratch) / "rows.parquet"
         with reading(dataset.name):
-            (engine or PolarsEngine()).to_parquet(dataset.frame.select(name for name in wanted if name in known), path)
+            engine.to_parquet(dataset.frame.select(name for name in wanted if name in known), path)
         yield replace(dataset, frame=pl.scan_parquet(path), files=(path,))
 
 

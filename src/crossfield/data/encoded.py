@@ -1,7 +1,8 @@
 """Encoded rows as arrays, on their way from the encoder to the store and into batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from crossfield.schema import ModelSchema
 
 Lists = tuple[np.ndarray, np.ndarray]
 """Values [sum of L] and offsets [n + 1] int64: row i holds ``values[offsets[i]:offsets[i + 1]]``."""
+
+
+_LISTS = ("values", "offsets")
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,19 @@ class Encoded:
     def num_rows(self) -> int:
         """How many rows n."""
         return len(self.rows)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything by name, as ``of`` takes it; lists by the number of their field."""
+        plain = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        lists = enumerate(self.sequences.values())
+        return plain | {f"{name}{at}": one for at, some in lists for name, one in zip(_LISTS, some, strict=True)}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray], sequences: Sequence[str]) -> Self:
+        """The rows of ``arrays``; the names of their multi-valued fields stay with the encoder."""
+        lists = {one: (arrays[f"values{at}"], arrays[f"offsets{at}"]) for at, one in enumerate(sequences)}
+        plain = {name: arrays.get(name) for name in cls.__dataclass_fields__ if name != "sequences"}
+        return cls(**plain, sequences=lists)  # type: ignore[arg-type]  # of those that may be None
 
     def select(self, rows: np.ndarray) -> "Encoded":
         """The rows at the given positions [n'], in that order."""

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from crossfield.data.encoding import EncoderConfig, Rule
-from crossfield.data.engines import Engine, RowLocal
+from crossfield.data.engines import Arrays, Engine, RowLocal
 from crossfield.data.numeric import (
     Buckets,
     Moments,
@@ -90,7 +90,8 @@ class Fit:
         return self._rules[feature.name].transform == transform
 
     def _number_counts(self, name: str) -> pl.DataFrame:
-        return self._engine.counts(self._frame, lambda rows: rows.select(number(name, self._dtypes[name])))
+        dtype = self._dtypes[name]
+        return self._engine.counts(self._frame, lambda rows: rows.select(number(name, dtype)))
 
     def _buckets(self, feature: Feature) -> Buckets:
         rule = self._rules[feature.name]
@@ -115,12 +116,16 @@ class Fit:
         numeric = [one.name for one in self._schema.features if is_number(one, self._rules[one.name])]
         names = [one.name for one in shapes]
         columns = [one.shape(number(one.name, self._dtypes[one.name])).alias(one.name) for one in shapes]
-        moments, first_row = Moments.of(np.empty((0, len(shapes)))), 0
-        for rows in self._engine.batches(self._frame.select(numeric), MOMENT_ROWS) if numeric else ():
+
+        def moments_of(rows: pl.DataFrame, first_row: int) -> Arrays:
             refuse_text(rows, numeric, first_row)
             values = rows.select(columns).to_numpy() if columns else np.empty((len(rows), 0))
             refuse_infinite(values, rows, names=names, first_row=first_row)
-            moments, first_row = moments.merge(Moments.of(values)), first_row + len(rows)
+            return vars(Moments.of(values))
+
+        moments = Moments.of(np.empty((0, len(shapes))))
+        for one in self._engine.blocks(self._frame.select(numeric), MOMENT_ROWS, moments_of) if numeric else ():
+            moments = moments.merge(Moments(**one))
         return moments
 
     def _vocabulary(self, feature: Feature, tokens: Tokens) -> tuple[Vocabulary, pl.DataFrame]:

@@ -76,7 +76,8 @@ def quantile_boundaries(counts: pl.DataFrame, num_quantiles: int) -> tuple[float
     x >= v. Where one value fills the last quantiles, their boundary is the next float above it. Empty without values.
     """
     known = counts.filter(pl.col("value").is_not_null() & pl.col("value").is_finite()).sort("value")
-    values, count = known["value"].to_numpy(), known["count"].to_numpy()
+    # Engines group -0 with 0 and keep either; adding 0 makes it 0.
+    values, count = known["value"].to_numpy() + 0.0, known["count"].to_numpy()
     if not len(values):
         return ()
     below = (np.cumsum(count) - count) * num_quantiles

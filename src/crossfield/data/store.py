@@ -141,6 +141,16 @@ class Store:
         return store
 
     @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    def blocks(self, num_rows: int) -> Iterator[Encoded]:
+        """The rows in their order, ``num_rows`` at a time, the last block shorter."""
+        for start in range(0, self.num_rows, num_rows):
+            yield self.encoded.select(np.arange(start, min(start + num_rows, self.num_rows)))
+
+    @property
     def labels(self) -> np.ndarray | None:
         """Labels of all rows, [n] float32, where the rows were labelled."""
         return self.encoded.labels

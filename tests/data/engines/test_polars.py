@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from crossfield.data.engines.polars import PolarsEngine
@@ -27,6 +28,16 @@ def test_batches_keep_the_order_and_are_full_but_for_the_last() -> None:
 
 def test_batches_of_no_rows() -> None:
     assert list(PolarsEngine().batches(ROWS.head(0), 10)) == []
+
+
+def test_blocks_are_made_of_batches_and_the_numbers_of_their_first_rows() -> None:
+    rows = pl.DataFrame({"n": range(5)}).lazy()
+    blocks = PolarsEngine().blocks(rows, 2, lambda some, first: {"sum": np.array([some["n"].sum(), first])})
+    assert [one["sum"].tolist() for one in blocks] == [[1, 0], [5, 2], [4, 4]]
+
+
+def test_any_columns_are_read_where_they_are() -> None:
+    assert PolarsEngine().reads(ROWS.filter(pl.col("n") > 1))
 
 
 def test_num_rows() -> None:
