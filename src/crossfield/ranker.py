@@ -45,7 +45,7 @@ from crossfield.fitting import (
 from crossfield.metrics import probability
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Model, Solved
-from crossfield.preparation import Prepared, check_words, data_sha256
+from crossfield.preparation import Prepared, check_words, data_sha256, with_words
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
 
@@ -131,13 +131,16 @@ class Ranker:
         """Train on raw rows; without ``valid``, a part of ``train`` is split off as ``data.split`` says.
 
         ``test`` rows are measured once, at the end, and the numbers recorded under ``about["test"]``. Rows that are
-        ``Prepared`` bring their validation and test rows with them; raises ConfigError where the recipe says another
-        thing of data or encoder than they were prepared with.
+        ``Prepared`` bring their validation and test rows with them, and their words on data and encoder where the
+        recipe has none of its own; raises ConfigError where it has others.
 
         ``out`` is the run's folder: checkpoints while training, the finished bundle after it. Raises RunError where
         a run is there already and neither ``resume`` nor ``overwrite`` is given, ConfigError where the run to resume
         has other settings. A fit that fails before its first checkpoint leaves nothing there.
         """
+        if isinstance(train, Prepared) and train.words is not None:
+            self.recipe = with_words(train.words, self.recipe)
+            check_words(train.words, self.recipe)
         if out is None:
             with tempfile.TemporaryDirectory(prefix="crossfield-") as scratch:
                 return self._fit(train, valid, test, work=Path(scratch), resume=False, quiet=quiet)
@@ -238,7 +241,9 @@ class Ranker:
         first: Dataset | Prepared
         second: Dataset | None
         if isinstance(train, Prepared):
-            first, second, test = self._prepared_rows(train, valid, test), None, train.test
+            if valid is not None or test is not None:
+                raise ConfigError("prepared rows bring their own rows to validate and test on; give no others")
+            first, second, test = train, None, train.test
         else:
             first, second = self._parted(train, valid)
         self._bundle = fit_bundle(
@@ -255,14 +260,6 @@ class Ranker:
         if test is not None:
             self._bundle.about["test"] = self.evaluate(test, intervals=False, quiet=quiet)
         return self
-
-    def _prepared_rows(self, train: Prepared, *others: object) -> Prepared:
-        """Raise ConfigError where these rows were prepared with other words than the recipe's."""
-        if any(one is not None for one in others):
-            raise ConfigError("prepared rows bring their own rows to validate and test on; give no others")
-        if train.words is not None:
-            check_words(train.words, self.recipe)
-        return train
 
     def _parted(self, train: Dataset | Tabular, valid: Dataset | Tabular | None) -> tuple[Dataset, Dataset | None]:
         """Rows to train and to validate on."""
