@@ -11,6 +11,7 @@ from crossfield.calibration import Platt
 from crossfield.data.public import RankingTest
 from crossfield.errors import ConfigError, DataError, RunError, SchemaError
 from crossfield.metrics import probability
+from crossfield.preparation import Prepared, write_prepared
 
 from .journeys.conftest import click_log
 
@@ -404,3 +405,28 @@ def test_an_update_is_calibrated_again_where_there_are_rows_for_it(capsys: pytes
     with pytest.raises(DataError, match="platt is fitted to at least 10"):
         ranker.update(second, third.head(12), quiet=True)
     assert ranker.bundle.calibration == after
+
+
+def test_prepared_rows_bring_their_words_and_their_other_parts(tmp_path: Path) -> None:
+    recipe = cf.Recipe.of({"model": {"name": "fm"}, "data": ROLES, "encoder": {"min_count": 2}, "train": {"seed": 3}})
+    parts = cf.load(click_log(1000), quiet=True, **ROLES).split("random", sizes=(0.6, 0.2, 0.2), seed=3)
+    write_prepared(recipe, *parts, folder=tmp_path, split="random", is_drawn=True)
+    rows = Prepared.open(tmp_path)
+    ranker = cf.Ranker("deepfm", embedding_dim=8, deep=(16,), train=TRAIN).fit(rows, quiet=True)
+    assert (ranker.recipe.encoder.min_count, ranker.recipe.data.user, ranker.recipe.train.seed) == (2, "user_id", 3)
+    assert (ranker.recipe.name, ranker.recipe.train.epochs) == ("deepfm", 4)
+    assert ranker.about["test"]["n"] == 200
+    raw = ranker.evaluate(parts[2], intervals=False, quiet=True)
+    assert raw == ranker.evaluate(rows.test, intervals=False, quiet=True) == ranker.about["test"]
+    with pytest.raises(ConfigError, match=r"encoder\.min_count was 2"):
+        cf.Ranker("fm", encoder={"min_count": 3}).fit(rows, quiet=True)
+    with pytest.raises(ConfigError, match="bring their own rows"):
+        cf.Ranker("fm").fit(rows, click_log(9), quiet=True)
+
+
+def test_rows_that_another_encoder_encoded_are_refused(ranker: cf.Ranker, tmp_path: Path) -> None:
+    recipe = cf.Recipe.of({"model": {"name": "fm"}, "data": ROLES})
+    parts = cf.load(click_log(500), quiet=True, **ROLES).split(sizes=(0.5, 0.5))
+    stored = write_prepared(recipe, *parts, None, folder=tmp_path, split="time", is_drawn=False).train
+    with pytest.raises(ConfigError, match="encoded by another encoder"):
+        ranker.evaluate(stored, quiet=True)

@@ -323,6 +323,15 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def with_words(words: Words, recipe: Recipe) -> Recipe:
+    """A recipe whose data, encoder and seed are, where it leaves them at their defaults, those of prepared rows."""
+    said, default = recipe.plain(), Recipe.of({"model": {"name": recipe.name}}).plain()
+    sections = {name: words.sections()[name] for name in ("data", "encoder") if said[name] == default[name]}
+    if words.seed is not None and recipe.train.seed == default["train"]["seed"]:
+        sections["train"] = {**said["train"], "seed": words.seed}
+    return Recipe.of({**said, **sections})
+
+
 def check_words(words: Words, recipe: Recipe) -> None:
     """Raise ConfigError naming a setting in which a recipe differs from what its rows were prepared with."""
     asked, prepared = recipe.plain(), words.sections()

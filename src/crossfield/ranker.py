@@ -46,7 +46,7 @@ from crossfield.fitting import (
 from crossfield.metrics import probability
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Model, Solved
-from crossfield.preparation import Prepared, check_words, data_sha256
+from crossfield.preparation import Prepared, check_words, data_sha256, with_words
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
 
@@ -134,8 +134,8 @@ class Ranker:
         """Train on raw rows; without ``valid``, a part of ``train`` is split off as ``data.split`` says.
 
         ``test`` rows are measured once, at the end, and the numbers recorded under ``about["test"]``. Rows that are
-        ``Prepared`` bring their validation and test rows with them; raises ConfigError where the recipe says another
-        thing of data or encoder than they were prepared with.
+        ``Prepared`` bring their validation and test rows with them, and their words on data and encoder where the
+        recipe has none of its own; raises ConfigError where it has others.
 
         ``out`` is the run's folder: checkpoints while training, the finished bundle after it. Raises RunError where
         a run is there already and neither ``resume`` nor ``overwrite`` is given, ConfigError where the run to resume
@@ -144,6 +144,9 @@ class Ranker:
         Under torchrun all processes call this with the same arguments and train together; ``out`` is then a folder
         that all of them see. The first prepares the rows, prints and writes; all have the ranker afterwards.
         """
+        if isinstance(train, Prepared) and train.words is not None:
+            self.recipe = with_words(train.words, self.recipe)
+            check_words(train.words, self.recipe)
         team = join(self.device, lost_seconds=self.recipe.train.lost_seconds)
         if out is None:
             with shared_scratch(team) as scratch:
@@ -260,7 +263,9 @@ class Ranker:
         first: Dataset | Prepared
         second: Dataset | None
         if isinstance(train, Prepared):
-            first, second, test = self._prepared_rows(train, valid, test), None, train.test
+            if valid is not None or test is not None:
+                raise ConfigError("prepared rows bring their own rows to validate and test on; give no others")
+            first, second, test = train, None, train.test
         else:
             first, second = self._parted(train, valid)
         self._bundle = fit_bundle(
