@@ -40,7 +40,7 @@ from crossfield.progress import Report
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
 from crossfield.scoring import device_of
-from crossfield.train import FREE_ON_RESUME, Trainer, TrainResult
+from crossfield.train import FREE_ON_RESUME, Trainer, TrainResult, check_teamwork
 
 Listener = Callable[[Report], None]
 Say = Callable[[str], None]
@@ -101,8 +101,7 @@ def fit_bundle(
     """
     started = time.time()
     check_trainable(recipe, train)
-    if issubclass(CATALOGUE[recipe.name], Solved) and not team.is_alone:
-        raise ConfigError(f"{recipe.name} is solved, not trained, which one process does; start it without torchrun")
+    check_team(recipe, team)
     prepared = _prepare_together(recipe, train, valid, work=work, resume=resume, team=team)
     if prepared.reused:
         say("these rows are encoded already, by an earlier run on the same files; CROSSFIELD_CACHE=off forgets that")
@@ -236,6 +235,15 @@ def check_trainable(recipe: Recipe, train: Dataset) -> None:
         raise ConfigError(f'calibration.method = "{recipe.calibration.method}" wants labels: without, scores only rank')
     if recipe.train.objective == "bpr" and not implicit:
         raise ConfigError('train.objective = "bpr" compares chosen items with drawn ones: leave the label out')
+
+
+def check_team(recipe: Recipe, team: Team) -> None:
+    """Raise ConfigError where several processes are asked for what only one does."""
+    if team.is_alone:
+        return
+    if issubclass(CATALOGUE[recipe.name], Solved):
+        raise ConfigError(f"{recipe.name} is solved, not trained, which one process does; start it without torchrun")
+    check_teamwork(recipe.train)
 
 
 def _claim(recipe: Recipe, work: Path, resume: bool) -> None:
