@@ -8,6 +8,7 @@ from crossfield.advice import advise, plan_text, size
 from crossfield.footprint import Footprint
 from crossfield.plan import FieldSize, Plan
 from crossfield.probe import Probe, Timed
+from crossfield.ranks import DenseShare, RankPlan, TableShare
 from crossfield.recipe import Recipe
 from crossfield.savings import Saving
 
@@ -143,6 +144,43 @@ def test_text_without_a_probe_says_why() -> None:
     text = plan_text(replace(PLAN, probe=None, no_probe="not asked for", available=None, valid_rows=0))
     assert "probe       none: not asked for" in text and "\ntime" not in text
     assert "20 kB counted, unknown available" in text and "best weights" not in text
+
+
+RANKS = RankPlan(
+    ranks=8,
+    steps=4,
+    slice_examples=512.0,
+    whole=4000,
+    tables=(
+        TableShare("vectors.ids", ("item", "user"), 3004, 16, True, 576_772, 72_196, 300.4, 1200, 1.234, 2e3, 4e3, 4e3),
+        TableShare("linear.ids", tuple("abcde"), 3004, 1, False, 36_000, 36_000, 300.4, 1200, None, 0.0, 0.0, 5e3),
+    ),
+    dense=DenseShare(300, replicas=1, shards=8, bytes=3600, rank_bytes=450, gathered=1200, sent=2100.0),
+    balance=1.234,
+    balance_of_ids=3.5,
+)
+
+
+def test_text_of_several_ranks() -> None:
+    lines = [one.split(maxsplit=1) for one in plan_text(replace(PLAN, ranks=RANKS)).splitlines()]
+    said = {words[0]: words[1] for words in lines}
+    assert said["ranks"].startswith("8, 512 examples each in a step: 109 kB of weights and optimiser's state")
+    assert [words[1] for words in lines if words[0] == "table"] == [
+        "vectors.ids (item, user): 3,004 x 16, 577 kB, by rows, 72.2 kB a rank; "
+        "a rank names 300 rows, all 1,200, balance 1.23",
+        "linear.ids (5 fields): 3,004 x 1, 36 kB, on every rank; a rank names 300 rows, all 1,200",
+    ]
+    assert (
+        said["dense"] == "part  300 weights, 3.6 kB, FSDP, 1 x 8 shards: 450 B a rank, 1.2 kB more while a step lasts"
+    )
+    assert said["sent"] == (
+        "17.1 kB by a rank in a step: ids 2 kB, vectors 4 kB, row gradients 9 kB, dense part 2.1 kB"
+    )
+    assert "asked for 1.23 times the mean of rows; it would be 3.50 if every id" in said["balance"]
+    replicas = replace(RANKS, dense=replace(RANKS.dense, replicas=2, shards=4), balance=None)
+    text = plan_text(replace(PLAN, ranks=replicas))
+    assert "HSDP, 2 x 4 shards" in text and "balance     no table lies by rows" in text
+    assert "ranks" not in plan_text(PLAN)
 
 
 def test_advice_stands_at_the_end() -> None:

@@ -5,9 +5,10 @@
 Two network namespaces stand for the hosts, a virtual cable lies between them, two gloo processes run in each. An
 8-layer DHEN with hardly any embeddings trains for one step and for ``steps`` more; the difference of the interfaces'
 counters is what the steps sent: over the loopback interfaces inside, over the cable across. Beside it stands what the
-formula says for rings of fp32 numbers, P bytes of weights, N = 4: replication sums all gradients, every hop of the
-ring carrying 2 (N - 1) / N of P; FSDP gathers twice and scatters once, (N - 1) / N each; HSDP gathers twice and
-scatters once between the two of a host, P / 2 a hop, and sums its half across, P / 2 a hop. With --record a line per
+formula says for rings of fp32 numbers, P bytes of weights, N = 4. Replication sums all gradients, every hop of the ring
+carrying 2 (N - 1) / N of P. FSDP keeps the weights that it gathered for the forward pass, (N - 1) / N of P, and
+scatters gradients, which gloo does as a whole sum: 3 (N - 1) / N (NCCL scatters for half of that). HSDP does so between
+the two of a host, 3 P / 2 a hop, and sums its half across, P / 2 a hop. With --record a line per
 mesh goes to benchmarks/results/scale-hosts.jsonl.
 """
 

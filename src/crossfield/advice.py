@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from crossfield.console import duration
 from crossfield.plan import Plan
 from crossfield.probe import Probe
+from crossfield.ranks import DenseShare, RankPlan, TableShare
 
 CHECKPOINTS = 3
 """On disk at most: two are kept while a third is written."""
@@ -105,7 +106,8 @@ def plan_text(plan: Plan) -> str:
         "probe": f"none: {plan.no_probe}" if plan.probe is None else _probe(plan, plan.probe),
         "time": _time(plan),
     }
-    lines = [f"{name:<12}{text}" for name, text in named.items() if text]
+    more = [] if plan.ranks is None else list(_ranks(plan.ranks))
+    lines = [f"{name:<12}{text}" for name, text in [*named.items(), *more] if text]
     advice = [f"- {one}" for one in advise(plan)]
     return "\n".join([f"{plan.recipe.name} on {plan.data}", *lines, *(["advice", *advice] if advice else [])])
 
@@ -174,6 +176,46 @@ def _time(plan: Plan) -> str:
         f"{duration(plan.epoch_seconds)} an epoch{measured}: {duration(plan.total_seconds)} for "
         f"train.epochs={plan.recipe.train.epochs}, less where training stops early"
     )
+
+
+def _ranks(plan: RankPlan) -> Iterator[tuple[str, str]]:
+    yield (
+        "ranks",
+        f"{plan.ranks}, {plan.slice_examples:,.0f} examples each in a step: {size(plan.rank_bytes)} of weights and "
+        f"optimiser's state on the fullest, {size(plan.whole)} of weights on each before tables are shared out",
+    )
+    for one in plan.tables:
+        yield "table", _table(one)
+    yield "dense part", _dense(plan.dense)
+    sent = ", ".join(f"{name.replace('_', ' ')} {size(value)}" for name, value in plan.sent.items() if value)
+    yield "sent", f"{size(sum(plan.sent.values()))} by a rank in a step{f': {sent}' if sent else ''}"
+    if plan.balance is None:
+        yield "balance", "no table lies by rows"
+    else:
+        yield (
+            "balance",
+            f"the busiest rank is asked for {plan.balance:.2f} times the mean of rows; it would be "
+            f"{plan.balance_of_ids:.2f} if every id were asked for, not every distinct one ({plan.steps} steps)",
+        )
+
+
+def _table(one: TableShare) -> str:
+    fields = ", ".join(one.fields) if len(one.fields) <= _SHOWN else f"{len(one.fields)} fields"
+    lies = f"by rows, {size(one.rank_bytes)} a rank" if one.by_rows else "on every rank"
+    balance = "" if one.balance is None else f", balance {one.balance:.2f}"
+    return (
+        f"{one.name} ({fields}): {one.rows:,} x {one.dim}, {size(one.bytes)}, {lies}; a rank names "
+        f"{one.slice_rows:,.0f} rows, all {one.batch_rows:,.0f}{balance}"
+    )
+
+
+def _dense(one: DenseShare) -> str:
+    if one.shards == 1:
+        lies = "replicated"
+    else:
+        lies = f"{'HSDP' if one.replicas > 1 else 'FSDP'}, {one.replicas} x {one.shards} shards"
+    together = f", {size(one.gathered)} more while a step lasts" if one.gathered else ""
+    return f"{one.parameters:,} weights, {size(one.bytes)}, {lies}: {size(one.rank_bytes)} a rank{together}"
 
 
 def size(value: float) -> str:

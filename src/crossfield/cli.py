@@ -258,6 +258,7 @@ def plan(
     schema: SchemaOption = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps to time; about a minute at most.")] = 200,
     no_probe: Annotated[bool, typer.Option("--no-probe", help="Count only; train no step.")] = False,
+    ranks: Annotated[int | None, typer.Option(min=1, help="Lay it on so many processes too; none is started.")] = None,
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -269,7 +270,9 @@ def plan(
     if data is not None and recipe is None and verbs.is_recipe(data):
         recipe, flags = Path(data), {**flags, "data": None}
     chosen = verbs.resolve_recipe(recipe, model, _recipe_settings(flags))
-    result = verbs.plan(chosen, out, schema=schema, steps=0 if no_probe else steps, device=device, quiet=quiet)
+    result = verbs.plan(
+        chosen, out, schema=schema, steps=0 if no_probe else steps, ranks=ranks, device=device, quiet=quiet
+    )
     _print(result, as_json)
 
 

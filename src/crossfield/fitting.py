@@ -44,7 +44,7 @@ from crossfield.progress import Report
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
 from crossfield.scoring import device_of
-from crossfield.train import FREE_ON_RESUME, Trainer, TrainResult
+from crossfield.train import FREE_ON_RESUME, Trainer, TrainResult, check_teamwork
 
 Listener = Callable[[Report], None]
 Say = Callable[[str], None]
@@ -86,8 +86,7 @@ def fit_bundle(
     """
     started = time.time()
     check_trainable(recipe, train.schema)
-    if issubclass(CATALOGUE[recipe.name], Solved) and not team.is_alone:
-        raise ConfigError(f"{recipe.name} is solved, not trained, which one process does; start it without torchrun")
+    check_team(recipe, team)
     prepared = _prepare_together(recipe, train, valid, work=work, resume=resume, team=team)
     if prepared.reused:
         say("these rows are encoded already, by an earlier run on the same files; CROSSFIELD_CACHE=off forgets that")
@@ -209,6 +208,15 @@ def _calibrated(bundle: Bundle, method: Method | Literal["none"], prepared: Prep
     found = predict(bundle.model, Reader(prepared.valid, batch_size=EVALUATION_ROWS, shuffle=False).epoch())
     labels, logits, files = np.asarray(found.labels), bundle.corrected(found.logits), prepared.origin.valid_sha256
     return replace(bundle, calibration=Calibration.fit(method, labels, logits, found.weights, files=files))
+
+
+def check_team(recipe: Recipe, team: Team) -> None:
+    """Raise ConfigError where several processes are asked for what only one does."""
+    if team.is_alone:
+        return
+    if issubclass(CATALOGUE[recipe.name], Solved):
+        raise ConfigError(f"{recipe.name} is solved, not trained, which one process does; start it without torchrun")
+    check_teamwork(recipe.train)
 
 
 def _claim(recipe: Recipe, work: Path, resume: bool) -> None:

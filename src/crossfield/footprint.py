@@ -85,7 +85,7 @@ def measure(recipe: Recipe, schema: ModelSchema, *, examples: int, bf16: bool) -
     weights = sum(one.nbytes for one in model.parameters())
     sparse = [one for one in tables if one.sparse]
     rows_touched = sum(_FLOAT * one.dim * min(one.rows, ids[one.name]) for one in sparse)
-    small = _with_small_tables(recipe, schema)
+    small = with_small_tables(recipe, schema)
     trace = trace_model(small)
     return Footprint(
         table_parameters=_by_field(tables),
@@ -158,6 +158,11 @@ def optimizer_bytes(recipe: Recipe, model: Model) -> int:
 
     Sets ``sparse`` on every arena as training would.
     """
+    return sum(value.nbytes for values in optimizer_state(recipe, model).values() for value in values)
+
+
+def optimizer_state(recipe: Recipe, model: Model) -> dict[int, list[Tensor]]:
+    """The same as tensors without memory, by the ``id`` of their weight."""
     # The optimisers themselves tell: they make one step on weights and gradients without memory.
     optimizers = build_optimizers(model, recipe.train)
     for weight in model.parameters():
@@ -166,8 +171,10 @@ def optimizer_bytes(recipe: Recipe, model: Model) -> int:
         for group in part.optimizer.param_groups:
             group["fused"] = False  # fused code knows real devices only
     optimizers.step()
-    states = (state for part in optimizers.parts.values() for state in part.optimizer.state.values())
-    return sum(value.nbytes for state in states for value in state.values() if isinstance(value, Tensor))
+    states = [
+        (id(weight), state) for part in optimizers.parts.values() for weight, state in part.optimizer.state.items()
+    ]
+    return {key: [one for one in state.values() if isinstance(one, Tensor)] for key, state in states}
 
 
 def resized(schema: ModelSchema, num_rows: Callable[[Field], int]) -> ModelSchema:
@@ -179,7 +186,7 @@ def resized(schema: ModelSchema, num_rows: Callable[[Field], int]) -> ModelSchem
     return replace(schema, categorical=all_of(schema.categorical), sequences=all_of(schema.sequences))
 
 
-def _with_small_tables(recipe: Recipe, schema: ModelSchema) -> Model:
+def with_small_tables(recipe: Recipe, schema: ModelSchema) -> Model:
     """The recipe's model with two rows a table: neither its arithmetic nor what a step keeps depends on them."""
     with torch.random.fork_rng(devices=[]):
         model = CATALOGUE[recipe.name](resized(schema, lambda field: 2), recipe.model)

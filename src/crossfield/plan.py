@@ -20,6 +20,7 @@ from crossfield.models.base import Model, Solved
 from crossfield.optim import OptimConfig
 from crossfield.preparation import check_trainable, prepare
 from crossfield.probe import Probe, run_probe
+from crossfield.ranks import RankPlan, check_ranks, plan_ranks
 from crossfield.recipe import Recipe
 from crossfield.savings import Saving, is_hashed, savings
 from crossfield.schema import Field, ModelSchema
@@ -69,6 +70,8 @@ class Plan:
     probe: Probe | None = None
     no_probe: str = ""
     """Why there is none."""
+    ranks: RankPlan | None = None
+    """The same training on several ranks, where that was asked for."""
 
     @property
     def table_rows(self) -> int:
@@ -117,29 +120,42 @@ class Plan:
             **asdict(self),
             **{name: getattr(self, name) for name in follows},
             "recipe": self.recipe.plain(),
+            "ranks": None if self.ranks is None else self.ranks.to_json(),
             "footprint": {**of_footprint, **asdict(self.footprint)},
         }
 
 
 def make_plan(
-    recipe: Recipe, train: Dataset, valid: Dataset | None, *, steps: int, out: Path, device: torch.device
+    recipe: Recipe,
+    train: Dataset,
+    valid: Dataset | None,
+    *,
+    steps: int,
+    out: Path,
+    device: torch.device,
+    ranks: int | None = None,
 ) -> Plan:
     """Read the rows, count the model, and time ``steps`` steps of training (0: count only).
 
-    Rows are prepared as a fit prepares them, nothing of the steps stays, and ``out`` is only asked how much room it
-    has. Raises DataError, SchemaError, ConfigError or RunError as a fit does.
+    With ``ranks`` it is laid on so many too; the steps are of one process. Rows are prepared as a fit prepares them,
+    nothing of the steps stays, and ``out`` is only asked how much room it has. Raises DataError, SchemaError,
+    ConfigError or RunError as a fit does.
     """
     check_trainable(recipe, train.schema)
+    if ranks is not None:
+        check_ranks(recipe, ranks)
     with TemporaryDirectory(prefix="crossfield-") as scratch:
         work, started = Path(scratch), time.perf_counter()
-        prepared = prepare(recipe, train, valid, work=work) if steps else None
+        prepared = prepare(recipe, train, valid, work=work) if steps or ranks else None
         encoder = Encoder.fit(train, recipe.encoder) if prepared is None else prepared.encoder
         train_rows = train.num_rows if prepared is None else prepared.train.num_rows
         num_rows = train_rows, valid.num_rows if valid is not None else 0
         seconds = time.perf_counter() - started
         plan = count(recipe, encoder, num_rows, out=out, device=device)
         plan = replace(plan, data=train.name, reading_seconds=seconds)
-        if prepared is None or plan.no_probe:
+        if prepared is not None and ranks is not None:
+            plan = replace(plan, ranks=plan_ranks(recipe, prepared, ranks, device=device))
+        if prepared is None or not steps or plan.no_probe:
             return replace(plan, no_probe=plan.no_probe or "not asked for")
         probe = run_probe(recipe, prepared, steps=steps, work=work, device=device, try_double=plan.can_double)
         return replace(plan, probe=probe)

@@ -102,7 +102,7 @@ class Trainer:
     ) -> None:
         self.reader, self.config, self._team = reader, config, team
         if not team.is_alone:
-            _check_teamwork(config, start)
+            check_teamwork(config, start)
         self._shapes = {name: list(weight.shape) for name, weight in model.state_dict().items()}
         self._spread = wrap(model, team, mesh=config.mesh)
         self.model = model = self._spread.model
@@ -454,7 +454,7 @@ class Trainer:
         )
 
 
-def _check_teamwork(config: TrainConfig, start: Mapping[str, Any] | None) -> None:
+def check_teamwork(config: TrainConfig, start: Mapping[str, Any] | None = None) -> None:
     """Raise ConfigError where several processes are asked for what only one does."""
     if start is not None:
         raise ConfigError("a training that goes on from another one's state is done by one process, without torchrun")

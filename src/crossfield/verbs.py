@@ -218,11 +218,13 @@ def _check_prepared(prepared: Prepared, recipe: Recipe, schema: Path | None, row
         check_unchanged(prepared, rows)
 
 
-def plan(recipe: Recipe, out: Path, *, schema: Path | None, steps: int, device: str, quiet: bool) -> Result:
+def plan(
+    recipe: Recipe, out: Path, *, schema: Path | None, steps: int, ranks: int | None, device: str, quiet: bool
+) -> Result:
     """What ``fit`` would take: reads the rows as it does, counts, times some steps (0: none) and keeps no result."""
     check_device(device)
     parts = _with_validation(recipe, _described_parts(recipe, schema, quiet=quiet))
-    found = make_plan(recipe, parts.train, parts.valid, steps=steps, out=out, device=torch.device(device))
+    found = make_plan(recipe, parts.train, parts.valid, steps=steps, out=out, device=torch.device(device), ranks=ranks)
     return Result({**found.to_json(), "advice": list(advise(found))}, plan_text(found))
 
 

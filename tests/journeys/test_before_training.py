@@ -44,6 +44,14 @@ def test_text_and_no_probe(program: Program, clicks: Path) -> None:
     assert said.stderr == ""
 
 
+def test_a_plan_for_several_processes_starts_none(program: Program, clicks: Path) -> None:
+    words = ("plan", clicks, *FIT, *SMALL, "--no-probe", "--quiet", "--ranks", "8")
+    found = json.loads(program(*words, "--json").stdout)["ranks"]
+    assert found["ranks"] == 8 and found["dense"]["replicas"] == 8
+    assert [one["by_rows"] for one in found["tables"]] == [False, False]  # under 1 MB each
+    assert "replicated" in program(*words).stdout
+
+
 def test_a_plan_of_a_recipe(program: Program, clicks: Path, tmp_path: Path) -> None:
     program("fit", clicks, *FIT, *SMALL, "--set", "train.epochs=1", "--out", "run", "--quiet")
     recipe = tmp_path / "run" / "recipe.toml"
@@ -66,6 +74,7 @@ def test_implicit_rows(program: Program, tmp_path: Path) -> None:
         (("clicks.parquet", *FIT, "--user", "user"), "no column 'user'; did you mean 'user_id'?"),
         (("clicks.parquet", *FIT, "--set", "train.epocs=1"), "unknown key 'train.epocs'; did you mean 'epochs'?"),
         (("clicks.parquet", "--label", "click"), "name a model with --model"),
+        (("clicks.parquet", *FIT, "--ranks", "8", "--set", "train.mesh=2x2"), "is for 4 processes and there are 8"),
         (("none.toml",), "none.toml"),
         ((), "name a model with --model"),
     ],
@@ -77,6 +86,7 @@ def test_mistakes_are_one_line(program: Program, clicks: Path, words: tuple[str,
 
 def test_wrong_usage(program: Program, clicks: Path) -> None:
     program("plan", clicks, *FIT, "--steps", "0", code=2)
+    program("plan", clicks, *FIT, "--ranks", "0", code=2)
 
 
 def test_a_public_data_set(program: Program) -> None:

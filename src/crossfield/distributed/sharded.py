@@ -17,6 +17,11 @@ def rows_of(num_rows: int, team: Team) -> range:
     return range(team.rank, num_rows, team.size)
 
 
+def owners_of(rows: Tensor, team: Team) -> Tensor:
+    """The rank that holds each of the rows [n], by ``rows_of``."""
+    return rows % team.size
+
+
 @dataclass(frozen=True)
 class Routed(Found):
     """What a batch names, and the way of its distinct rows to their owners and back.
@@ -33,8 +38,8 @@ class Routed(Found):
     @classmethod
     def of(cls, found: Found, team: Team) -> "Routed":
         """Tell the owners what is wanted of them."""
-        by_owner = torch.argsort(found.distinct % team.size, stable=True)
-        counts = torch.bincount(found.distinct % team.size, minlength=team.size)
+        owners = owners_of(found.distinct, team)
+        by_owner, counts = torch.argsort(owners, stable=True), torch.bincount(owners, minlength=team.size)
         sent, received = counts.tolist(), team.swap_counts(counts)
         rows = found.distinct.index_select(0, by_owner).div(team.size, rounding_mode="floor")
         wanted = team.exchange(rows, sent=sent, received=received)

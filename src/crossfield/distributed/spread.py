@@ -67,7 +67,7 @@ class Spread:
             # PERF: 0.8 seconds at every start, for what most runs do without.
             from crossfield.distributed.sharded_net import shard_net
 
-            shard_net(self.model, next(whole.parameters()).device, mesh)
+            shard_net(self.model, next(whole.parameters()).device, mesh, net=shardable(self.model))
         arenas = (module for module in self.model.modules() if isinstance(module, ShardedArena))
         self._held = {id(arena.weight): (arena.held, sum(arena.num_rows)) for arena in arenas}
 
@@ -200,7 +200,7 @@ class Spread:
 
 def _twin(whole: Model, team: Team) -> Model:
     """A model with the same weights, of large tables this process's rows; the whole one loses all rows of these."""
-    large = [one for one in whole.modules() if isinstance(one, EmbeddingArena) and _bytes(one.weight) > SMALL_TABLE]
+    large = large_arenas(whole, team)
     twin = deepcopy(whole, {id(arena): ShardedArena(arena, team) for arena in large})
     for arena in large:
         arena.weight.data = arena.weight.data.new_empty(0, arena.dim)
@@ -208,6 +208,23 @@ def _twin(whole: Model, team: Team) -> Model:
         if isinstance(module, BatchNorm):
             pool_norm(module, team)
     return twin
+
+
+def large_arenas(model: Model, team: Team) -> list[EmbeddingArena]:
+    """The tables of which each process of a team holds some rows; it has all of the others."""
+    arenas = [one for one in model.modules() if isinstance(one, EmbeddingArena)]
+    return [one for one in arenas if not team.is_alone and _bytes(one.weight) > SMALL_TABLE]
+
+
+def shardable(model: Model) -> list[nn.Parameter]:
+    """The weights that a mesh with shards parts by their first dimension; it leaves the others whole."""
+    return [one for one in parameter_groups(model).get("net", []) if one.dim()]
+
+
+def shard_of(num_rows: int, place: int, shards: int) -> range:
+    """Rows of a sharded weight that are in one place, as ``torch.chunk`` has them."""
+    length = -(-num_rows // shards)
+    return range(min(place * length, num_rows), min((place + 1) * length, num_rows))
 
 
 def choose_mesh(asked: str, team: Team, model: nn.Module) -> tuple[int, int]:
@@ -223,7 +240,7 @@ def choose_mesh(asked: str, team: Team, model: nn.Module) -> tuple[int, int]:
                 f'start so many with torchrun, or set train.mesh to "auto"'
             )
         return replicas, shards
-    is_large = 4 * sum(_bytes(one) for one in parameter_groups(model)["net"]) > SMALL_NET
+    is_large = 4 * sum(_bytes(one) for one in parameter_groups(model).get("net", [])) > SMALL_NET
     shards = team.local_size if is_large and team.size % team.local_size == 0 else 1
     return team.size // shards, shards
 
@@ -246,10 +263,8 @@ def _is_sharded(value: Any) -> bool:
 
 
 def _rows_of(sharded: Any) -> range:
-    """Rows of a sharded tensor that are here, as ``torch.chunk`` has them."""
-    shards, place = sharded.device_mesh.size(1), sharded.device_mesh.get_coordinate()[1]
-    length = -(-len(sharded) // shards)
-    return range(min(place * length, len(sharded)), min((place + 1) * length, len(sharded)))
+    """Rows of a sharded tensor that are here."""
+    return shard_of(len(sharded), sharded.device_mesh.get_coordinate()[1], sharded.device_mesh.size(1))
 
 
 def _square(tensors: Sequence[Tensor], device: torch.device) -> Tensor:

@@ -234,7 +234,7 @@ class FieldEmbedding(nn.Module):
         """Field vectors [B, M, D] float32; ``found`` is what a table of the same fields has found for the batch."""
         if found is None or found.names != self.names:
             found = self.find(batch)
-        rows = self._rows(batch) if found is None else found.rows
+        rows = self.rows(batch) if found is None else found.rows
         if self.sequences:
             pooled: Tensor = self._with_lists(batch, rows, found)
             return pooled
@@ -242,9 +242,10 @@ class FieldEmbedding(nn.Module):
 
     def find(self, batch: Batch) -> Found | None:
         """What the gradient needs to know of the batch's ids, for tables of these fields; None where it is dense."""
-        return self.arena.find(self._rows(batch), self.names) if self.arena.seeks else None
+        return self.arena.find(self.rows(batch), self.names) if self.arena.seeks else None
 
-    def _rows(self, batch: Batch) -> Tensor:
+    def rows(self, batch: Batch) -> Tensor:
+        """The arena's row of each id of a batch, [n] int64, row by row of single ids, then list by list."""
         single = batch.categorical.index_select(1, self.columns) + self.arena.offsets[: len(self.columns)]
         several = [
             batch.sequences[name].values + offset
