@@ -208,7 +208,7 @@ def flips(case: Case, folder: Path, count: int, dice: random.Random) -> Line:
         time.sleep(0.005)
     os.kill(process.pid or 0, signal.SIGKILL)
     process.join()
-    rows = next(Path(os.environ["CROSSFIELD_CACHE"]).rglob("prepared.json")).parent / "train"
+    rows = next(Path(os.environ["CROSSFIELD_CACHE"]).rglob("encoder.json")).parents[1] / "train"
     homes = {
         "run": (straight, Bundle.load),
         "training": (straight, load_training),
