@@ -287,14 +287,6 @@ class Ranker:
         if test is not None:
             self.bundle.about["test"] = self.evaluate(test, intervals=False, quiet=quiet)
 
-    def _prepared_rows(self, train: Prepared, *others: object) -> Prepared:
-        """Raise ConfigError where these rows were prepared with other words than the recipe's."""
-        if any(one is not None for one in others):
-            raise ConfigError("prepared rows bring their own rows to validate and test on; give no others")
-        if train.words is not None:
-            check_words(train.words, self.recipe)
-        return train
-
     def _parted(self, train: Dataset | Tabular, valid: Dataset | Tabular | None) -> tuple[Dataset, Dataset | None]:
         """Rows to train and to validate on."""
         rows = self._training_rows(train)
