@@ -140,23 +140,25 @@ def one_state(folder: Path) -> Iterator[None]:
 
     Writers take the manifest away first and put it back last. Raises RunError where that happened meanwhile.
     """
-    before = _manifest_bytes(folder)
+    before = _writing(folder)
     broken: CorruptError | None = None
     try:
         yield
     except CorruptError as error:
         broken = error
-    if _manifest_bytes(folder) != before:
+    if _writing(folder) != before:
         raise RunError(f"{folder} was written anew while it was read; read it again")
     if broken is not None:
         raise broken
 
 
-def _manifest_bytes(folder: Path) -> bytes | None:
+def _writing(folder: Path) -> tuple[int, int] | None:
+    """Which writing a folder is of: the same content written twice is two."""
     try:
-        return (folder / MANIFEST).read_bytes()
+        found = (folder / MANIFEST).stat()
     except OSError:
         return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def rewrite_about(folder: Path, kind: str, about: Mapping[str, Any]) -> None:

@@ -87,7 +87,6 @@ def fit_pairs(team: Team, model: str) -> dict[str, Any]:
 @pytest.mark.parametrize("model", ["mf", pytest.param("neumf", marks=pytest.mark.slow)])
 def test_negatives_and_rankings_are_those_of_one_process(model: str) -> None:
     one = fit_pairs(Team(), model)
-    spread.SMALL_TABLE = 1 << 20
     for several in all_well(launch(fit_pairs, 2, model)):
         np.testing.assert_allclose(several["scores"], one["scores"], rtol=1e-5)
         for record, expected in zip(several["history"], one["history"], strict=True):
