@@ -83,6 +83,10 @@ BYTES = """## Bytes inside and across hosts
 `python benchmarks/scale/hosts.py --record`: two network namespaces stand for hosts, two gloo processes run in each, an
 8-layer DHEN of {size:.2f} MB of weights trains; megabytes a step by the interfaces' counters, all processes together,
 beside the formula for rings (its docstring). Hybrid sharding sends the least across."""
+ENGINES = """## Preparation by Polars and by Spark
+
+`python benchmarks/scale/engines.py --record`: the same rows encoded by both, Spark on this machine alone with {tasks}
+tasks (load {load:.0f} from other runs). Spark only costs here: it is for rows that one machine cannot hold."""
 MODEL = """## Past this machine: a model
 
 `python benchmarks/scale/simulate.py --record` is a small model of one step on hosts of 8 GPUs, not a measurement; its
@@ -99,9 +103,24 @@ hosts, which hides behind nothing, costs 2 to 4 %; the paper's 1.2 lies where th
 hidden:"""
 
 
-def scale_page(counted: Sequence[Line], modelled: Sequence[Line]) -> str:
+def scale_page(counted: Sequence[Line], encoded: Sequence[Line], modelled: Sequence[Line]) -> str:
     """The whole page."""
-    return "\n\n".join([HEAD, SAME, *bytes_section(counted), *model_section(modelled)]) + "\n"
+    sections = (bytes_section(counted), engines_section(encoded), model_section(modelled))
+    return "\n\n".join([HEAD, SAME, *(part for section in sections for part in section)]) + "\n"
+
+
+def engines_section(lines: Sequence[Line]) -> list[str]:
+    """A row per data set: whether both engines wrote the same, and how long they took."""
+    rows = []
+    for line in lines:
+        seconds = [f"{sum(line['seconds'][one].values()):.0f}" for one in ("polars", "spark")]
+        same = "yes" if line["same_vocabularies"] and line["same_ids"] else "no"
+        differ = f"{len(line['files_that_differ'])} of {line['files']}"
+        gap = f"{line['max_difference_of_numbers']:g}"
+        rows.append([line["data"], f"{line['rows']:,}", f"{line['ids']:,}", same, gap, differ, *seconds])
+    head = ("data", "rows", "ids", "vocabularies, ids equal", "floats", "files differ", "Polars, s", "Spark, s")
+    last = lines[-1]
+    return [ENGINES.format(tasks=last["spark_tasks"], load=last["load"]), markdown_table(head, rows)]
 
 
 def bytes_section(lines: Sequence[Line]) -> list[str]:

@@ -169,9 +169,9 @@ def write_prepared(
 ) -> Prepared:
     """Prepare rows for fits to come, in a folder of their own; of the recipe only data, encoder and seed are minded.
 
-    ``split`` says how the rows were parted, ``is_drawn`` whether by the recipe's seed; which engine encodes them can
-    not be seen in what is written. Raises RunError where the
-    folder holds something already that is not to be replaced, else as a fit does.
+    ``split`` says how the rows were parted, ``is_drawn`` whether by the recipe's seed; which engine encodes them cannot
+    be seen in what is written. Raises RunError where the folder holds something already that is not to be replaced,
+    else as a fit does.
     """
     words, seeded = recipe.plain(), is_drawn or recipe.data.negative_rate < 1
     told = Words(words["data"], words["encoder"], split, recipe.train.seed if seeded else None)

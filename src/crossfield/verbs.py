@@ -26,7 +26,7 @@ from crossfield.data.engines.polars import PolarsEngine
 from crossfield.data.public import PUBLIC, RankingTest, download, load_public, public_set
 from crossfield.data.source import find_files
 from crossfield.data.vocabulary import Evict
-from crossfield.distributed.team import is_leader
+from crossfield.distributed.team import check_alone, is_leader
 from crossfield.doctor import Diagnosis, examine
 from crossfield.environment import judge, look_at_machine, machine_text
 from crossfield.errors import ConfigError, DataError, NotFiniteError, RunError, nearest
@@ -115,6 +115,7 @@ def prepare(
     recipe: Recipe, out: Path, *, engine: str = "polars", schema: Path | None, overwrite: bool, quiet: bool
 ) -> Result:
     """Encode the rows of fits to come, once: encoder and stores in one sealed folder; ``engine`` is polars or spark."""
+    check_alone("a preparation")
     started = time.perf_counter()
     given = _described_parts(recipe, schema, quiet=quiet)
     check_trainable(recipe, given.train.schema)
