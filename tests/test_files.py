@@ -149,6 +149,14 @@ def test_what_is_read_around_a_change_is_of_no_use(tmp_path: Path) -> None:
         seal(tmp_path)  # the same again, and who knows what in between
     with pytest.raises(CorruptError, match="damaged"), one_state(tmp_path):
         raise CorruptError("damaged")
+    (tmp_path / MANIFEST).unlink()
+    with pytest.raises(RunError, match="written anew while it was read"), one_state(tmp_path):
+        seal(tmp_path)
+        read_manifest(tmp_path, "store")
+        (tmp_path / MANIFEST).unlink()  # a second writing begins before the first is read
+        raise CorruptError("a file is missing")
+    with pytest.raises(CorruptError, match="it has no"), one_state(tmp_path):
+        read_manifest(tmp_path, "store")
 
 
 def test_stored_values_are_what_they_were_or_refused() -> None:

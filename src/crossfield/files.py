@@ -134,6 +134,10 @@ def read_manifest(folder: Path, kind: str, *, checksums: bool = True) -> dict[st
     return about
 
 
+class _UnsealedError(CorruptError):
+    """There is no manifest."""
+
+
 @contextmanager
 def one_state(folder: Path) -> Iterator[None]:
     """Around reading the files of a sealed folder: they must be of one writing.
@@ -146,7 +150,9 @@ def one_state(folder: Path) -> Iterator[None]:
         yield
     except CorruptError as error:
         broken = error
-    if _writing(folder) != before:
+    # Where it had no manifest and yet there was something to read, it came meanwhile, and may be gone again.
+    came = before is None and not isinstance(broken, _UnsealedError)
+    if came or _writing(folder) != before:
         raise RunError(f"{folder} was written anew while it was read; read it again")
     if broken is not None:
         raise broken
@@ -170,7 +176,7 @@ def rewrite_about(folder: Path, kind: str, about: Mapping[str, Any]) -> None:
 def _sealed(folder: Path, kind: str) -> dict[str, Any]:
     """What a manifest says, its own checksum taken off; raises CorruptError where it does not hold."""
     if not (folder / MANIFEST).is_file():
-        raise CorruptError(f"{folder} is not a Crossfield {kind}: it has no {MANIFEST}")
+        raise _UnsealedError(f"{folder} is not a Crossfield {kind}: it has no {MANIFEST}")
     content = read_json(folder / MANIFEST)
     if not isinstance(content, dict) or content.pop("sha256", None) != _digest(content):
         raise CorruptError(f"{folder / MANIFEST} was changed or cut after it was written")
