@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import crossfield.data.entities as module
 from crossfield.batch import Batch
 from crossfield.data.encode import Encoder
 from crossfield.data.entities import FILES, Entities
@@ -74,6 +76,12 @@ def test_seen_pairs_and_popularity(entities: Entities) -> None:
         *((2, I1), (2, I2)),
         *((3, I1), (3, I3)),
     ]
+
+
+@pytest.mark.parametrize("most_bits", [1 << 29, 0])
+def test_who_met_what(entities: Entities, monkeypatch: pytest.MonkeyPatch, most_bits: int) -> None:
+    monkeypatch.setattr(module, "MOST_BITS", most_bits)
+    entities = replace(entities)
     pairs = np.array([[U1, I1], [U1, I3], [U2, I3], [U3, I1], [0, 0], [1, I3]])
     assert entities.has_seen(pairs[:, 0], pairs[:, 1]).tolist() == [True, False, True, False, False, False]
 

