@@ -21,6 +21,7 @@ error and exit code 1, wrong usage is exit code 2, Ctrl-C 130 and SIGTERM 143; n
 half-written result is left. In Python the same text comes as an exception below `CrossfieldError`. `rows.parquet` is a
 click log with the columns click, user, film, genres, age and time; `run` was fitted on it."""
 WORDS = "--label click --user user --item film --model fm --set train.epochs=1 --set model.embedding_dim=2"
+DISK = "--set train.tables=disk --set train.optimizer=adam"
 LOG = pl.DataFrame(
     {
         "click": [0, 1, 1, 0] * 75,
@@ -89,6 +90,7 @@ MISTAKES: dict[str, Sequence[tuple[str, str]]] = {
         ("a device that does not exist", f"fit rows.parquet {WORDS} --device tpu --out new"),
         ("an unknown data set", "fit frape --model fm --out new"),
         ("an unknown table", "reproduce frape"),
+        ("dense Adam on tables on disk", f"fit rows.parquet {WORDS} {DISK} --out new"),
         ("no model named", "fit rows.parquet --label click --out new"),
         ("an unknown command", "trian rows.parquet"),
     ),
@@ -105,6 +107,18 @@ MISTAKES: dict[str, Sequence[tuple[str, str]]] = {
         ("scores over the rows", "predict run rows.parquet --out rows.parquet"),
         ("an evaluation without labels", "evaluate run unlabelled.parquet"),
         ("nothing to replay", "replay run"),
+    ),
+    "Prepared rows": (
+        ("another setting of the encoder", "fit --prepared rows --model fm --set encoder.min_count=3 --out new"),
+        ("another column", "fit --prepared rows --model fm --item genres --out new"),
+        ("other rows than were prepared", "fit empty.csv --prepared rows --model fm --out new"),
+        ("rows that were changed since", "fit later.parquet --prepared later --model fm --out new"),
+        ("another seed than drew the split", "fit --prepared drawn --model fm --set train.seed=5 --out new"),
+        ("a schema beside prepared rows", "fit --prepared rows --model fm --schema schema.json --out new"),
+        ("no prepared rows", "fit --prepared run --model fm --out new"),
+        ("damaged prepared rows", "fit --prepared torn --model fm --out new"),
+        ("a place that holds prepared rows", "prepare rows.parquet --label click --out rows"),
+        ("an unknown engine", "prepare rows.parquet --label click --engine dask --out new"),
     ),
 }
 
@@ -134,6 +148,20 @@ def _prepare() -> None:
     weights[-1] ^= 1
     Path("damaged/model.safetensors").write_bytes(weights)
     _mix("mixed", "run")
+    _prepare_rows()
+
+
+def _prepare_rows() -> None:
+    """Prepared rows: as they should be, drawn at random, of a file that changed later, and damaged."""
+    LOG.write_parquet("later.parquet")
+    split = "--set train.seed=4 --split random"
+    for name, words in {"rows": "rows.parquet", "drawn": f"rows.parquet {split}", "later": "later.parquet"}.items():
+        code, said = _said(f"prepare {words} --label click --user user --item film --out {name} --quiet")
+        assert code == 0, said
+    LOG.head(200).write_parquet("later.parquet")
+    os.system("cp -r rows torn")
+    first = min(path for path in Path("torn/train").iterdir() if path.suffix != ".json")
+    first.write_bytes(first.read_bytes()[:-1])
 
 
 def _mix(run: str, other: str) -> None:

@@ -87,6 +87,17 @@ ENGINES = """## Preparation by Polars and by Spark
 
 `python benchmarks/scale/engines.py --record`: the same rows encoded by both, Spark on this machine alone with {tasks}
 tasks (load {load:.0f} from other runs). Spark only costs here: it is for rows that one machine cannot hold."""
+TABLES = """## Tables larger than memory
+
+`--set train.tables=disk` keeps embedding tables, what their optimiser remembers and their best weights in files beside
+the run, of which the system holds in memory what is in use; the numbers are those of training in memory, to the bit. It
+is for row-sparse optimisers on a CPU. A finished run is loaded that way always: its tables are read where they are,
+when they are asked for. What it costs and why: [decision 011](decisions/011-tables-on-disk.md).
+
+`python benchmarks/memory/tables.py --record`: an FM of {rows:,} rows of 16 + 1 numbers ({table:.1f} GB; {all:.1f} GB
+with moments and best weights) on {train:,} rows, one thread, in a memory control group; the machine had other work
+too. Seconds are those of the whole fit, and of loading the run, whose files are read once to be checked: the first time
+from a cold disk."""
 MODEL = """## Past this machine: a model
 
 `python benchmarks/scale/simulate.py --record` is a small model of one step on hosts of 8 GPUs, not a measurement; its
@@ -103,10 +114,34 @@ hosts, which hides behind nothing, costs 2 to 4 %; the paper's 1.2 lies where th
 hidden:"""
 
 
-def scale_page(counted: Sequence[Line], encoded: Sequence[Line], modelled: Sequence[Line]) -> str:
+def scale_page(
+    counted: Sequence[Line], encoded: Sequence[Line], tables: Sequence[Line], modelled: Sequence[Line]
+) -> str:
     """The whole page."""
-    sections = (bytes_section(counted), engines_section(encoded), model_section(modelled))
+    sections = (bytes_section(counted), engines_section(encoded), tables_section(tables), model_section(modelled))
     return "\n\n".join([HEAD, SAME, *(part for section in sections for part in section)]) + "\n"
+
+
+def tables_section(lines: Sequence[Line]) -> list[str]:
+    """A row per process: where its tables lay, what it was allowed, and what came of it."""
+    first = lines[0]
+    table = first["table_rows"] * 17 * 4 / 1e9
+    text = TABLES.format(rows=first["table_rows"], train=first["train_rows"], table=table, all=4 * table)
+    head = ["work", "tables in", "memory allowed", "rows/s", "s", "own memory, MB", "read from disk, MB"]
+    return [text, markdown_table(head, [_of_tables(one) for one in lines])]
+
+
+def _of_tables(line: Line) -> list[str]:
+    allowed = "all" if line["limit_gb"] is None else f"{line['limit_gb']:g} GB"
+    begun = [{"train": "training", "serve": "predictions"}[line["job"]], line["tables"], allowed]
+    if "killed" in line:
+        return [*begun, "killed by the system", "", "", ""]
+    speed, seconds = (line["train_sps"], line["seconds"]) if line["job"] == "train" else _served(line)
+    return [*begun, f"{speed:,.0f}", f"{seconds:.0f}", f"{line['anonymous_mb']:,.0f}", f"{line['read_mb']:,.0f}"]
+
+
+def _served(line: Line) -> tuple[float, float]:
+    return line["predict_sps"], line["load_seconds"]
 
 
 def engines_section(lines: Sequence[Line]) -> list[str]:

@@ -67,6 +67,16 @@ def test_disk() -> None:
     assert list(advise(replace(PLAN, disk_free=48_000))) == []
 
 
+def test_tables_on_disk() -> None:
+    mapped = replace(PLAN, footprint=replace(FOOTPRINT, mapped_weights=3600, mapped_optimizer=7200), available=9_600)
+    # 4000 and 8000 bytes less what is mapped: 400 twice and 800; gradients and activations.
+    assert mapped.fits and mapped.needed == 2 * 400 + 800 + 8000
+    text = plan_text(mapped)
+    assert "weights 400 B, best weights 400 B, optimiser 800 B" in text
+    assert "disk        14.4 kB of tables while it trains, 16 kB a checkpoint" in text
+    assert "checkpoints and tables take up to 62.4 kB" in only_advice(replace(mapped, disk_free=62_000))
+
+
 @pytest.mark.parametrize(
     ("parameters", "weights", "said"), [(900, 40 * MB, True), (900, 20 * MB, False), (300, 90 * MB, False)]
 )

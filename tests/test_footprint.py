@@ -97,6 +97,15 @@ def test_validation_keeps_the_best_weights_beside_the_latest() -> None:
     assert found.needed(has_valid=True) == 488 + found.optimizer + found.gradients + found.activations
 
 
+def test_tables_on_disk_take_no_memory() -> None:
+    found = count(fm(tables="disk"))
+    # 12 rows of a weight and of a vector of 4; beside them a bias, of two moments and a step count.
+    assert (found.mapped_weights, found.mapped_optimizer) == (240, 2 * 240 + 2 * 4)
+    assert found.needed(has_valid=True) == 2 * 4 + (2 * 4 + 4) + found.step
+    assert found.needed(has_valid=False) == found.needed(has_valid=True) - 4
+    assert found.checkpoint(has_valid=True) == count(fm()).checkpoint(has_valid=True)
+
+
 def test_a_model_larger_than_any_machine_is_counted() -> None:
     huge = resized(PAIR, lambda field: 10**12)
     assert count(fm(), huge).table_parameters == {"user": 5 * 10**12, "item": 5 * 10**12}

@@ -63,6 +63,16 @@ def test_batch_and_optimiser() -> None:
     assert chosen == (Saving("train.optimizer=rowwise_adagrad", 1),)
 
 
+def test_tables_on_disk() -> None:
+    def needs(recipe: Recipe, schema: ModelSchema) -> int:
+        return 1 if recipe.train.tables == "disk" else 10
+
+    recipe = recipe_of()
+    encoder = encoder_of(recipe)
+    assert savings(recipe, encoder, needs=needs, room=5) == (Saving("train.tables=disk", 1),)
+    assert savings(recipe.override({"train.tables": "disk"}), encoder, needs=needs, room=0) == ()
+
+
 def test_what_is_set_already_is_not_proposed() -> None:
     recipe = recipe_of(encoder={"hash_buckets": 10}, train={"optimizer": "rowwise_adagrad"})
     encoder = encoder_of(recipe)

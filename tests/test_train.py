@@ -19,6 +19,7 @@ from crossfield.data.store import Position, Reader, Store, write_store
 from crossfield.errors import CorruptError, DataError, NotFiniteError, RunError
 from crossfield.files import read_lines
 from crossfield.layers.embedding import FieldEmbedding
+from crossfield.mapped import on_disk
 from crossfield.models.base import Model
 from crossfield.models.deepfm import DeepFM, DeepFMConfig
 from crossfield.models.finalnet import FinalNet, FinalNetConfig
@@ -97,13 +98,15 @@ class Run:
     negatives: Any = None
     objective: Any = None
     model_config: DeepFMConfig = SMALL
+    tables: Path | None = None
 
     def trainer(self, **settings: Any) -> Trainer:
         config = TrainConfig.of(
             {"batch_size": BATCH, "epochs": 2, "lr": 0.02, "precision": "fp32", "compile": "off", **settings}
         )
         torch.manual_seed(config.seed)
-        self.model = DeepFM(SCHEMA, self.model_config)
+        with on_disk(self.tables):
+            self.model = DeepFM(SCHEMA, self.model_config)
         self.reports: list[Report] = []
         return Trainer(
             self.model,
@@ -219,6 +222,20 @@ def test_after_a_crash_the_last_checkpoint_leads_to_the_same_end(store: Store, t
     result = resumed.fit(resume=True, checkpoint_seconds=0)
     assert f"resumed after step {step - 1}" in result.notes
     assert weights(resumed.model) == weights(straight.model)
+
+
+@pytest.mark.parametrize("starts_on_disk", [True, False])
+def test_a_run_may_move_its_tables_to_the_disk_and_back(store: Store, tmp_path: Path, starts_on_disk: bool) -> None:
+    straight = Run(store, evaluate=train_loss(store))
+    expected = straight.fit(**RESUMED)
+    places = [tmp_path / "tables", None] if starts_on_disk else [None, tmp_path / "tables"]
+    first, then = (Run(store, tmp_path / "run", evaluate=train_loss(store), tables=one) for one in places)
+    first.objective = at_call(9, press_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(**RESUMED, tables="disk" if starts_on_disk else "memory")
+    result = then.fit(resume=True, **RESUMED, tables="memory" if starts_on_disk else "disk")
+    assert "resumed after step 9" in result.notes and result.history == expected.history
+    assert weights(then.model) == weights(straight.model)
 
 
 def test_interrupted_while_evaluating_it_evaluates_again(store: Store, tmp_path: Path) -> None:

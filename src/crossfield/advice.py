@@ -30,10 +30,11 @@ def _on_memory(plan: Plan) -> Iterator[str]:
 
 
 def _on_disk(plan: Plan) -> Iterator[str]:
-    wanted = CHECKPOINTS * plan.checkpoint
+    wanted = CHECKPOINTS * plan.checkpoint + plan.mapped
     if wanted > plan.disk_free:
+        what = "checkpoints and tables" if plan.mapped else "checkpoints"
         yield (
-            f"checkpoints take up to {size(wanted)} and the disk has {size(plan.disk_free)}: name an --out elsewhere, "
+            f"{what} take up to {size(wanted)} and the disk has {size(plan.disk_free)}: name an --out elsewhere, "
             "or make the tables smaller"
         )
 
@@ -100,7 +101,7 @@ def plan_text(plan: Plan) -> str:
         "parameters": _parameters(plan),
         "memory": _memory(plan),
         "optimiser": _optimizers(plan),
-        "disk": f"{size(plan.checkpoint)} a checkpoint, {CHECKPOINTS} at most; {size(plan.disk_free)} free",
+        "disk": _disk(plan),
         "arithmetic": _arithmetic(plan),
         "means": "; ".join(plan.means),
         "probe": f"none: {plan.no_probe}" if plan.probe is None else _probe(plan, plan.probe),
@@ -132,15 +133,21 @@ def _parameters(plan: Plan) -> str:
 
 def _memory(plan: Plan) -> str:
     one, available = plan.footprint, "unknown" if plan.available is None else size(plan.available)
+    weights = one.weights - one.mapped_weights
     parts = {
-        "weights": one.weights,
-        "best weights": one.weights if plan.valid_rows else 0,
-        "optimiser": one.optimizer,
+        "weights": weights,
+        "best weights": weights if plan.valid_rows else 0,
+        "optimiser": one.optimizer - one.mapped_optimizer,
         "gradients": one.gradients,
         "activations": one.activations,
     }
     listed = ", ".join(f"{name} {size(value)}" for name, value in parts.items() if value)
     return f"{size(plan.needed)} counted, {available} available: {listed}"
+
+
+def _disk(plan: Plan) -> str:
+    tables = f"{size(plan.mapped)} of tables while it trains, " if plan.mapped else ""
+    return f"{tables}{size(plan.checkpoint)} a checkpoint, {CHECKPOINTS} at most; {size(plan.disk_free)} free"
 
 
 def _optimizers(plan: Plan) -> str:

@@ -1,12 +1,14 @@
 """What a finished run leaves behind: everything a prediction needs, sealed, and nothing that can run code."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from crossfield.calibration import Calibration
 from crossfield.checkpoint import read_state, write_state
@@ -25,7 +27,9 @@ from crossfield.files import (
     write_json,
     write_manifest,
 )
+from crossfield.layers.embedding import EmbeddingArena
 from crossfield.losses import undo_downsampling
+from crossfield.mapped import at_random, in_order, nowhere
 from crossfield.metrics import Vector
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Model
@@ -69,8 +73,9 @@ class Bundle:
         self.encoder.save(folder / "encoder")
         if self.entities is not None:
             self.entities.save(folder / "entities")
-        with atomic_path(folder / "model.safetensors") as path:
-            save_file({name: value.contiguous() for name, value in self.model.state_dict().items()}, path)
+        weights = {name: value.contiguous() for name, value in self.model.state_dict().items()}
+        with atomic_path(folder / "model.safetensors") as path, in_order(weights.values()):
+            save_file(weights, path)
         parts = [p for part in ("encoder", "entities") for p in sorted((folder / part).rglob("*")) if p.is_file()]
         names = ["recipe.toml", "run.json", "model.safetensors", *(str(p.relative_to(folder)) for p in parts)]
         if self.training is not None:
@@ -104,15 +109,24 @@ class Bundle:
         said = read_manifest(folder, KIND)
         recipe = Recipe.read(folder / "recipe.toml")
         encoder = Encoder.load(folder / "encoder")
-        model = CATALOGUE[recipe.name](encoder.model_schema, recipe.model)
+        with nowhere():
+            model = CATALOGUE[recipe.name](encoder.model_schema, recipe.model)
         try:
-            model.load_state_dict(load_file(folder / "model.safetensors"))
+            _fill(model, load_file(folder / "model.safetensors"))
         except (SafetensorError, RuntimeError) as error:
             first = str(error).splitlines()[0]
             raise CorruptError(f"the weights in {folder} do not fit its recipe and encoder: {first}") from None
         entities = Entities.load(folder / "entities", encoder) if (folder / "entities").is_dir() else None
         calibration = Calibration.of(said["calibration"]) if "calibration" in said else None
         return cls(recipe, encoder, model.eval(), entities, read_about(folder), calibration=calibration)
+
+
+def _fill(model: Model, weights: Mapping[str, Tensor]) -> None:
+    """Tables stay maps of their file: read as they are needed, no larger than memory, shared by all that serve them."""
+    tables = {f"{name}.weight" for name, one in model.named_modules() if isinstance(one, EmbeddingArena)}
+    # What is computed with is copied: arithmetic on numbers that torch has not aligned may end in other last bits.
+    own = {name: at_random(value) if name in tables else value.clone() for name, value in weights.items()}
+    model.load_state_dict(own, assign=True)
 
 
 def load_training(folder: Path) -> dict[str, Any] | None:

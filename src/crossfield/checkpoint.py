@@ -27,6 +27,7 @@ from crossfield.files import (
     write_json,
     write_manifest,
 )
+from crossfield.mapped import in_order
 
 KIND = "checkpoint"
 _TENSORS, _SCALARS = "tensors.safetensors", "scalars.json"
@@ -142,7 +143,7 @@ def read_state(folder: Path, *, kind: str) -> dict[str, Any]:
 
 def _write(folder: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any], *, kind: str = KIND) -> None:
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(folder / _TENSORS) as path:
+    with atomic_path(folder / _TENSORS) as path, in_order(plain.values()):
         save_file(plain, path)
     write_json(folder / _SCALARS, dict(scalars))
     pieces = sorted(path.name for path in folder.glob(_PIECES.format("*")))
@@ -152,8 +153,9 @@ def _write(folder: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, An
 def load_checkpoint(folder: Path, team: Team = ALONE) -> Checkpoint | None:
     """The newest checkpoint that is whole, or None where there is none yet.
 
-    Tensors lie in memory of their own, on the CPU; pieces stay where they are until they are picked. Of a team the
-    first process searches. Raises CorruptError where there are checkpoints and all are damaged.
+    Tensors are maps of the file, to be copied and not to be kept: no larger than memory has to be read at once, and
+    what computes with them wants them aligned. Pieces stay where they are until they are picked. Of a team the first
+    process searches. Raises CorruptError where there are checkpoints and all are damaged.
     """
     found: list[Checkpoint | None] = []
 
@@ -169,10 +171,7 @@ def load_checkpoint(folder: Path, team: Team = ALONE) -> Checkpoint | None:
 
 
 def _read(path: Path, skipped: Sequence[str]) -> Checkpoint:
-    # What is loaded is a map of the file: a copy depends on it no more, and lies in memory as torch aligns it.
-    tensors: dict[str, Tensor | StoredPieces] = {
-        name: tensor.clone() for name, tensor in load_file(path / _TENSORS).items()
-    }
+    tensors: dict[str, Tensor | StoredPieces] = {**load_file(path / _TENSORS)}
     paths = tuple(sorted(path.glob(_PIECES.format("*"))))
     if paths:
         with safe_open(paths[0], "pt") as file:

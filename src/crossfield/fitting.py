@@ -26,6 +26,7 @@ from crossfield.errors import ConfigError
 from crossfield.evaluate import Predictions, predict, rank_candidates
 from crossfield.files import read_json, write_json
 from crossfield.growth import grown_model, grown_state
+from crossfield.mapped import on_disk
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Interactions, Model, Solved, num_numbers
 from crossfield.optim import build_optimizers
@@ -87,6 +88,7 @@ def fit_bundle(
     started = time.time()
     check_trainable(recipe, train.schema)
     check_team(recipe, team)
+    check_tables(recipe, device)
     prepared = _prepare_together(recipe, train, valid, work=work, resume=resume, team=team)
     if prepared.reused:
         say("these rows are encoded already, by an earlier run on the same files; CROSSFIELD_CACHE=off forgets that")
@@ -94,7 +96,8 @@ def fit_bundle(
         say(note)
     _check_calibration(recipe.calibration.method, prepared.valid)
     torch.manual_seed(recipe.train.seed)
-    model = CATALOGUE[recipe.name](prepared.encoder.model_schema, recipe.model).to(device)
+    with on_disk(tables_folder(recipe, work)):
+        model = CATALOGUE[recipe.name](prepared.encoder.model_schema, recipe.model).to(device)
     _start(model, recipe, prepared.encoder)
     history, training = _learn(
         recipe, model, prepared, watch=watch, work=work, resume=resume, listener=listener, team=team
@@ -151,7 +154,8 @@ def update_bundle(
     number = bundle.about.get("updates", 0) + 1
     recipe = bundle.recipe.override({"train.epochs": epochs, "train.start_from": [], "train.watch_test": False})
     encoder, growths = bundle.encoder.grown(train, update=number, evict=evict)
-    model = grown_model(bundle.model, encoder.model_schema, growths).to(device)
+    with on_disk(tables_folder(recipe, work)):
+        model = grown_model(bundle.model, encoder.model_schema, growths).to(device)
     store = write(thinned(encoder.stream(train, labelled=True), recipe), encoder, work / "train")
     held_out = None if valid is None else write(encoder.stream(valid, labelled=True), encoder, work / "valid")
     entities = bundle.entities and bundle.entities.grown(store, encoder, growths)
@@ -208,6 +212,24 @@ def _calibrated(bundle: Bundle, method: Method | Literal["none"], prepared: Prep
     found = predict(bundle.model, Reader(prepared.valid, batch_size=EVALUATION_ROWS, shuffle=False).epoch())
     labels, logits, files = np.asarray(found.labels), bundle.corrected(found.logits), prepared.origin.valid_sha256
     return replace(bundle, calibration=Calibration.fit(method, labels, logits, found.weights, files=files))
+
+
+def tables_folder(recipe: Recipe, work: Path) -> Path | None:
+    """Where tables lie that are not in memory; None where they are."""
+    return work / "tables" if recipe.train.tables == "disk" else None
+
+
+def check_tables(recipe: Recipe, device: str) -> None:
+    """Raise ConfigError where tables on disk are asked for and what trains them cannot have them there."""
+    if recipe.train.tables != "disk" or issubclass(CATALOGUE[recipe.name], Solved):
+        return
+    if device != "cpu":
+        raise ConfigError(f'train.tables = "disk" is for a CPU, not {device}; set it to "memory"')
+    if recipe.train.optimizer == "adam":
+        raise ConfigError(
+            'train.optimizer = "adam" changes whole tables at every step, which a disk cannot follow; take lazy_adam, '
+            'or train.tables = "memory"'
+        )
 
 
 def check_team(recipe: Recipe, team: Team) -> None:

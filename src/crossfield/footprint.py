@@ -1,6 +1,6 @@
 """What training a model takes: parameters, bytes and FLOPs, counted before any table of it is allocated."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from crossfield.batch import Batch
-from crossfield.layers.embedding import FieldEmbedding
+from crossfield.layers.embedding import EmbeddingArena, FieldEmbedding
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Model, Solved
 from crossfield.objectives import choose_objective
@@ -49,6 +49,10 @@ class Footprint:
     """Of one example, forward."""
     matrix_flops: int
     """Those of them in products of matrices."""
+    mapped_weights: int = 0
+    """Of the weights, what lies in files (``train.tables``)."""
+    mapped_optimizer: int = 0
+    """Of what the optimisers keep, the same."""
 
     @property
     def parameters(self) -> int:
@@ -69,9 +73,13 @@ class Footprint:
         """What stays between steps, and goes to a checkpoint; with validation rows the best weights too."""
         return self.weights * (2 if has_valid else 1) + self.optimizer
 
+    def mapped(self, *, has_valid: bool) -> int:
+        """What of that lies in files while the run goes on."""
+        return self.mapped_weights * (2 if has_valid else 1) + self.mapped_optimizer
+
     def needed(self, *, has_valid: bool) -> int:
         """Memory of the whole run."""
-        return self.checkpoint(has_valid=has_valid) + self.step
+        return self.checkpoint(has_valid=has_valid) - self.mapped(has_valid=has_valid) + self.step
 
 
 def measure(recipe: Recipe, schema: ModelSchema, *, examples: int, bf16: bool) -> Footprint:
@@ -80,8 +88,9 @@ def measure(recipe: Recipe, schema: ModelSchema, *, examples: int, bf16: bool) -
     ``examples`` are those of one step, drawn negatives included. Raises SchemaError where the model cannot be built.
     """
     model, ids = outline(recipe, schema), ids_of_step(recipe, schema, examples)
-    optimizer = optimizer_bytes(recipe, model)
+    state, is_mapped = optimizer_state(recipe, model), recipe.train.tables == "disk"
     tables = list(_tables(model))
+    mapped = [one.weight for one in model.modules() if isinstance(one, EmbeddingArena)] if is_mapped else []
     weights = sum(one.nbytes for one in model.parameters())
     sparse = [one for one in tables if one.sparse]
     rows_touched = sum(_FLOAT * one.dim * min(one.rows, ids[one.name]) for one in sparse)
@@ -91,13 +100,15 @@ def measure(recipe: Recipe, schema: ModelSchema, *, examples: int, bf16: bool) -
         table_parameters=_by_field(tables),
         net_parameters=(weights - sum(one.bytes for one in tables)) // _FLOAT,
         weights=sum(one.nbytes for one in model.state_dict().values()),
-        optimizer=optimizer,
+        optimizer=_num_bytes(state.values()),
         gradients=weights - sum(one.bytes for one in sparse) + rows_touched,
         activations=0 if isinstance(model, Solved) else round(examples * kept_bytes(small, bf16=bf16)),
         touched_rows=sum(min(one.num_rows, ids[one.name]) for one in schema.fields),
         whole_tables=sum(one.bytes for one in tables if not one.sparse),
         flops=sum(trace.flops.values()),
         matrix_flops=sum(trace.matrix_flops.values()),
+        mapped_weights=sum(one.nbytes for one in mapped),
+        mapped_optimizer=_num_bytes(state.get(id(one), []) for one in mapped),
     )
 
 
@@ -158,7 +169,11 @@ def optimizer_bytes(recipe: Recipe, model: Model) -> int:
 
     Sets ``sparse`` on every arena as training would.
     """
-    return sum(value.nbytes for values in optimizer_state(recipe, model).values() for value in values)
+    return _num_bytes(optimizer_state(recipe, model).values())
+
+
+def _num_bytes(lists: Iterable[list[Tensor]]) -> int:
+    return sum(one.nbytes for some in lists for one in some)
 
 
 def optimizer_state(recipe: Recipe, model: Model) -> dict[int, list[Tensor]]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from crossfield.data.vocabulary import UNSEEN, Growth
 from crossfield.errors import ConfigError
 from crossfield.layers.embedding import FieldEmbedding
+from crossfield.mapped import zeros_beside
 from crossfield.models.base import Model, Solved
 from crossfield.optim import Optimizers
 from crossfield.schema import ModelSchema
@@ -23,9 +24,9 @@ def grown_model(model: Model, schema: ModelSchema, growths: Mapping[str, Growth]
     if isinstance(model, Solved):
         raise ConfigError(f"{type(model).__name__} is solved from all rows at once; fit it again on old and new rows")
     grown = type(model)(schema, model.config)
-    weights = dict(model.state_dict())
+    weights, tables = dict(model.state_dict()), dict(grown.named_parameters())
     for name, rows in table_rows(grown, growths).items():
-        weights[name] = _gather(weights[name], rows.start)
+        weights[name] = _gather(weights[name], rows.start, out=tables[name].detach())
     grown.load_state_dict(weights)
     return grown
 
@@ -73,12 +74,13 @@ def _grown_values(values: Mapping[str, Any], rows: TableRows | None, weight: Ten
     def grown(value: Any) -> Any:
         if rows is None or not isinstance(value, Tensor) or not value.ndim:
             return value
-        taken = _gather(value, rows.known.clamp(min=0))
+        taken = zeros_beside(weight, (len(weight), *value.shape[1:]), value.dtype)
+        _gather(value, rows.known.clamp(min=0), out=taken)
         taken[rows.known < 0] = 0
         return taken
 
     return {name: grown(value) for name, value in values.items()}
 
 
-def _gather(table: Tensor, rows: Tensor) -> Tensor:
-    return table.index_select(0, rows.to(table.device))
+def _gather(table: Tensor, rows: Tensor, *, out: Tensor) -> Tensor:
+    return torch.index_select(table.to(out.device), 0, rows.to(out.device), out=out)

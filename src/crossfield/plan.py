@@ -13,7 +13,7 @@ import torch
 from crossfield.acceleration import choose_bf16, choose_means, has_fast_bf16
 from crossfield.data.dataset import Dataset
 from crossfield.data.encode import Encoder
-from crossfield.fitting import num_negatives
+from crossfield.fitting import check_tables, num_negatives
 from crossfield.footprint import Footprint, measure, optimizer_bytes, outline
 from crossfield.memory import available_memory
 from crossfield.models.base import Model, Solved
@@ -89,6 +89,11 @@ class Plan:
         return self.footprint.checkpoint(has_valid=self.valid_rows > 0)
 
     @property
+    def mapped(self) -> int:
+        """Tables in files while the run goes on."""
+        return self.footprint.mapped(has_valid=self.valid_rows > 0)
+
+    @property
     def fits(self) -> bool | None:
         """Whether the run would fit in memory; None where the system does not say what is available."""
         return None if self.available is None else self.needed <= self.available
@@ -114,7 +119,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, and what follows from them."""
-        follows = ("table_rows", "needed", "checkpoint", "fits", "epoch_seconds", "total_seconds")
+        follows = ("table_rows", "needed", "checkpoint", "mapped", "fits", "epoch_seconds", "total_seconds")
         of_footprint = {name: getattr(self.footprint, name) for name in ("parameters", "training_flops")}
         return {
             **asdict(self),
@@ -142,6 +147,7 @@ def make_plan(
     ConfigError or RunError as a fit does.
     """
     check_trainable(recipe, train.schema)
+    check_tables(recipe, str(device))
     if ranks is not None:
         check_ranks(recipe, ranks)
     with TemporaryDirectory(prefix="crossfield-") as scratch:
@@ -183,7 +189,7 @@ def count(recipe: Recipe, encoder: Encoder, num_rows: tuple[int, int], *, out: P
     if isinstance(model, Solved):
         return replace(plan, no_probe=f"{recipe.name} is solved in one pass over the rows")
     if plan.fits is False:
-        return replace(plan, no_probe="it would not fit in memory", savings=_savings(plan, encoder, footprint))
+        return replace(plan, no_probe="it would not fit in memory", savings=_savings(plan, encoder, footprint, device))
     return plan
 
 
@@ -201,8 +207,9 @@ def _counter(recipe: Recipe, encoder: Encoder, train_rows: int, *, device: torch
     return footprint
 
 
-def _savings(plan: Plan, encoder: Encoder, footprint: _Counter) -> tuple[Saving, ...]:
+def _savings(plan: Plan, encoder: Encoder, footprint: _Counter, device: torch.device) -> tuple[Saving, ...]:
     def needs(recipe: Recipe, schema: ModelSchema) -> int:
+        check_tables(recipe, str(device))
         return footprint(recipe, schema).needed(has_valid=plan.valid_rows > 0)
 
     return savings(plan.recipe, encoder, needs=needs, room=plan.available or 0)

@@ -18,7 +18,9 @@ from crossfield.fitting import (
     num_negatives,
     ranking_monitor,
     sampler_of,
+    tables_folder,
 )
+from crossfield.mapped import on_disk
 from crossfield.memory import peak_memory
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Model
@@ -69,7 +71,8 @@ def run_probe(
     """
     config = recipe.train
     torch.manual_seed(config.seed)
-    model = CATALOGUE[recipe.name](prepared.encoder.model_schema, recipe.model).to(device)
+    with on_disk(tables_folder(recipe, work)):
+        model = CATALOGUE[recipe.name](prepared.encoder.model_schema, recipe.model).to(device)
     means, _ = choose_means(
         model, device, threads=config.threads, precision=config.precision, compile="off", num_rows=0
     )

@@ -35,6 +35,7 @@ def savings(recipe: Recipe, encoder: Encoder, *, needs: Needs, room: int) -> tup
     """Settings that save a tenth or more, the best first; one that is not enough is the strongest of its kind."""
     schema = encoder.model_schema
     kinds = (
+        _tables(recipe, schema),
         _optimizer(recipe, schema),
         _widths(recipe, schema),
         _min_counts(recipe, encoder),
@@ -48,12 +49,17 @@ def savings(recipe: Recipe, encoder: Encoder, *, needs: Needs, room: int) -> tup
 
 def _mildest(changes: Iterator[Change], *, needs: Needs, room: int) -> Saving | None:
     found = None
-    with suppress(ConfigError, SchemaError):  # some models cannot have every width
+    with suppress(ConfigError, SchemaError):  # some models cannot have every width, or tables on disk
         for setting, recipe, schema in changes:
             found = Saving(setting, needs(recipe, schema))
             if found.needed <= room:
                 break
     return found
+
+
+def _tables(recipe: Recipe, schema: ModelSchema) -> Iterator[Change]:
+    if recipe.train.tables == "memory":
+        yield _set(recipe, "train.tables", "disk", schema=schema)
 
 
 def _optimizer(recipe: Recipe, schema: ModelSchema) -> Iterator[Change]:

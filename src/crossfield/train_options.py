@@ -25,6 +25,9 @@ class TrainConfig(OptimConfig):
     mesh: str = Field("auto", pattern=r"^(auto|[1-9]\d*x[1-9]\d*)$")
     """Under torchrun, how the dense part lies on the processes: "4x8" is four replicas, each sharded over eight (HSDP);
     "1x8" is FSDP, "8x1" plain replication. auto replicates what fits. Tables lie by rows on all of them either way."""
+    tables: Literal["memory", "disk"] = "memory"
+    """Where embedding tables, their optimiser's state and their best weights lie: disk keeps them as files beside the
+    run, of which the system holds in memory what is in use; for row-sparse optimisers on a CPU."""
     lost_seconds: float = Field(600.0, gt=0)
     """Under torchrun, seconds without an answer after which another process counts as lost."""
     compile: Switch = "auto"
@@ -59,7 +62,7 @@ class TrainConfig(OptimConfig):
     evals_per_epoch: int = Field(1, ge=1)
     """Evaluations per epoch."""
     checkpoint_seconds: float = Field(60.0, ge=0)
-    """Seconds between checkpoints; 0 writes one after every step."""
+    """Seconds between checkpoints, more where writing one takes over a tenth of them; 0 writes one after every step."""
     start_from: tuple[str, ...] = ()
     """Finished runs whose weights to start from: one of the same model, or for neumf one of gmf and one of mlp."""
     tensorboard: bool = False

@@ -27,7 +27,16 @@ from crossfield.data.numeric import Buckets, Scale, number, refuse_infinite, ref
 from crossfield.data.source import plain_value
 from crossfield.data.text import reading
 from crossfield.data.tokens import Tokens, canonical, cross_tokens, hash_tokens, is_list
-from crossfield.data.vocabulary import FIRST, MISSING, UNSEEN, Evict, Growth, Vocabulary
+from crossfield.data.vocabulary import (
+    FIRST,
+    MISSING,
+    UNSEEN,
+    Evict,
+    Growth,
+    Vocabulary,
+    read_vocabularies,
+    write_vocabularies,
+)
 from crossfield.errors import CorruptError, CrossfieldError, DataError, SchemaError, nearest
 from crossfield.files import atomic_path, read_object, write_json
 from crossfield.schema import Feature, FeatureSchema, Field, Kind, ModelSchema
@@ -311,13 +320,8 @@ class Encoder:
     def save(self, folder: Path) -> None:
         """Write encoder.json and vocabularies.arrow into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        tables = [
-            one.table().select(pl.lit(name).alias("field"), pl.all(), one.uses.alias("last_used"))
-            for name, one in self._vocabularies.items()
-        ]
-        empty = pl.DataFrame(schema={"field": pl.String, "token": pl.String, "count": pl.Int64, "last_used": pl.Int32})
         with atomic_path(folder / "vocabularies.arrow") as path:
-            pl.concat([empty, *tables]).write_ipc(path, compat_level=pl.CompatLevel.oldest())
+            write_vocabularies(path, self._vocabularies)
         write_json(folder / "encoder.json", {**self._to_json(), "fingerprint": self.fingerprint})
 
     @classmethod
@@ -325,7 +329,8 @@ class Encoder:
         """Read what ``save`` wrote; raises CorruptError where it is not that, or was changed."""
         content = read_object(folder / "encoder.json")
         try:
-            encoder = cls._from_json(content, pl.read_ipc(folder / "vocabularies.arrow"))
+            vocabularies = read_vocabularies(folder / "vocabularies.arrow", content["hashed"])
+            encoder = cls._from_json(content, vocabularies)
         except (
             KeyError,
             TypeError,
@@ -341,15 +346,7 @@ class Encoder:
         return encoder
 
     @classmethod
-    def _from_json(cls, content: Mapping[str, Any], tables: pl.DataFrame) -> Self:
-        by_field = {key[0]: table for key, table in tables.partition_by("field", as_dict=True).items()}
-        none = tables.clear()
-        vocabularies = {}
-        for name, buckets in content["hashed"].items():
-            table = by_field.get(name, none)
-            # Runs from before there were updates say nothing of the last use.
-            uses = table["last_used"].rechunk() if "last_used" in table.columns else None
-            vocabularies[name] = Vocabulary(table["token"].rechunk(), table["count"].rechunk(), buckets, uses)
+    def _from_json(cls, content: Mapping[str, Any], vocabularies: dict[str, Vocabulary]) -> Self:
         fitted = Fitted(
             num_rows=content["num_rows"],
             scales=tuple(Scale.from_json(one) for one in content["scales"]),

@@ -1,18 +1,23 @@
 """Vocabularies: which token has which id. 0 is missing, 1 unseen, then by falling count, ties by UTF-8 bytes."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.ipc
 
 from crossfield.data.tokens import hash_tokens
 
 MISSING, UNSEEN, FIRST = 0, 1, 2
 """The id of a missing value, of one that training did not see, and of the most frequent token."""
+_SLICE = 1 << 18
+"""Tokens written, read or hashed together: all of a large field would take several times its memory."""
 
 
 Evict = Literal["last_use", "count"]
@@ -52,7 +57,7 @@ class Vocabulary:
     """The ids of one field: of the tokens it holds, or, with ``buckets``, of any token by its hash."""
 
     tokens: pl.Series
-    """Text; the id of a token is its position + 2. Null for each bucket of hashed tokens."""
+    """Text; the id of a token is its position + 2. Of hashed ones nothing, as often as there are buckets."""
     counts: pl.Series
     """How many training values had each id, from id 2 on (int64)."""
     buckets: int | None = None
@@ -75,7 +80,7 @@ class Vocabulary:
         known = counts.filter(pl.col("value") >= FIRST)
         sums = np.zeros(buckets, dtype=np.int64)
         sums[known["value"].to_numpy() - FIRST] = known["count"].to_numpy()
-        return cls(pl.Series([None], dtype=pl.String).new_from_index(0, buckets), pl.Series(sums), buckets)
+        return cls(_no_tokens(buckets), pl.Series(sums), buckets)
 
     @property
     def num_rows(self) -> int:
@@ -100,6 +105,8 @@ class Vocabulary:
         """The tokens of ids [n]; null for missing, unseen and hashed ones."""
         places = np.asarray(ids, dtype=np.int64) - FIRST
         known = (places >= 0) & (places < len(self.tokens))
+        if self.buckets is not None:
+            return _no_tokens(len(places)).cast(pl.String)
         return self.tokens.gather(pl.Series(np.where(known, places, 0)).set(pl.Series(~known), None))
 
     def table(self) -> pl.DataFrame:
@@ -151,15 +158,61 @@ class Vocabulary:
 
     def digest(self) -> str:
         """SHA-256 (hex) of everything it holds."""
-        lengths = self.tokens.str.len_bytes().fill_null(0).to_numpy()
-        text = "" if self.buckets else "".join(self.tokens)
-        parts: Sequence[bytes] = (
-            str(self.buckets).encode(),
-            lengths.tobytes(),
-            text.encode(),
-            self.counts.to_numpy().tobytes(),
-        )
-        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+        lengths, text, counts = (hashlib.sha256() for _ in range(3))
+        for start in range(0, len(self.tokens), _SLICE):
+            some = self.tokens.slice(start, _SLICE).cast(pl.String)
+            lengths.update(some.str.len_bytes().fill_null(0).to_numpy().tobytes())
+            text.update(b"" if self.buckets else "".join(some).encode())
+            counts.update(self.counts.slice(start, _SLICE).to_numpy().tobytes())
+        parts = (hashlib.sha256(str(self.buckets).encode()), lengths, text, counts)
+        return hashlib.sha256(b"".join(part.digest() for part in parts)).hexdigest()
+
+
+def write_vocabularies(path: Path, vocabularies: Mapping[str, Vocabulary]) -> None:
+    """Write the tokens of all fields to an Arrow file, some at a time: field, token, count, last_used."""
+    types = pl.Schema({"field": pl.String, "token": pl.String, "count": pl.Int64, "last_used": pl.Int32})
+    schema = types.to_frame().to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for name, vocabulary in vocabularies.items():
+            for start in range(0, len(vocabulary.tokens), _SLICE):
+                columns = (vocabulary.tokens, vocabulary.counts, vocabulary.uses)
+                token, count, last_used = (one.slice(start, _SLICE) for one in columns)
+                rows = pl.DataFrame({"token": token, "count": count, "last_used": last_used})
+                rows = rows.select(pl.lit(name).alias("field"), pl.all()).cast(types)
+                writer.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+
+def read_vocabularies(path: Path, buckets: Mapping[str, int | None]) -> dict[str, Vocabulary]:
+    """What ``write_vocabularies`` wrote, in the order of ``buckets``, the hashed fields' numbers of ids."""
+    parts: dict[str, list[pl.DataFrame]] = {name: [] for name in buckets}
+    with pa.memory_map(str(path)) as file:
+        reader = pa.ipc.open_file(file)
+        none = pl.DataFrame(reader.schema.empty_table())
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            batch.validate(full=True)  # what is no Arrow array would end in a panic of Polars
+            rows = pl.DataFrame(batch)
+            for name in rows["field"].unique(maintain_order=True):  # one, but in runs of the first version
+                parts[name].append(_compact(rows.filter(pl.col("field") == name), hashed=buckets[name] is not None))
+        return {
+            name: _vocabulary(pl.concat([_compact(none, hashed=buckets[name] is not None), *some]), buckets[name])
+            for name, some in parts.items()
+        }
+
+
+def _compact(rows: pl.DataFrame, *, hashed: bool) -> pl.DataFrame:
+    return rows.drop("field").with_columns(token=pl.lit(None)) if hashed else rows.drop("field")
+
+
+def _vocabulary(rows: pl.DataFrame, buckets: int | None) -> Vocabulary:
+    # Runs from before there were updates say nothing of the last use.
+    uses = rows["last_used"].rechunk() if "last_used" in rows.columns else None
+    return Vocabulary(rows["token"].rechunk(), rows["count"].rechunk(), buckets, uses)
+
+
+def _no_tokens(length: int) -> pl.Series:
+    """So many nulls, which take no memory."""
+    return pl.Series([None], dtype=pl.Null).new_from_index(0, length)
 
 
 def hash_ids(tokens: pl.Expr, buckets: int) -> pl.Expr:

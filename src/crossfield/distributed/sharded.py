@@ -92,7 +92,7 @@ class ShardedArena(EmbeddingArena):
     def __init__(self, whole: EmbeddingArena, team: Team) -> None:
         nn.Module.__init__(self)
         self.num_rows, self.dim, self.std = whole.num_rows, whole.dim, whole.std
-        self.sparse, self.lookups, self.team = whole.sparse, 0, team
+        self.sparse, self.lookups, self.on_disk, self.team = whole.sparse, 0, False, team
         self.register_buffer("offsets", whole.offsets, persistent=False)
         self.held = rows_of(sum(self.num_rows), team)
         self.weight = nn.Parameter(whole.weight.detach()[self.held.start :: self.held.step].clone())

@@ -14,6 +14,7 @@ from crossfield.distributed.team import Team
 from crossfield.errors import ConfigError
 from crossfield.layers.embedding import EmbeddingArena, find
 from crossfield.layers.norm import BatchNorm
+from crossfield.mapped import copy_beside
 from crossfield.models.base import Model
 from crossfield.optim import Optimizers, here, norm_of, parameter_groups
 
@@ -125,7 +126,7 @@ class Spread:
         return {name: self._piece(value, weight) for name, value, weight in self._beside(state)}
 
     def join_model(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """The reverse: from whole tensors or ``Pieces``, however many there were, to what is held here."""
+        """The reverse: from whole tensors or ``Pieces``, however many there were, to what is held here; no copies."""
         return {name: self._mine(value, weight) for name, value, weight in self._beside(state)}
 
     def _beside(self, state: Mapping[str, Any]) -> Iterable[tuple[str, Any, Any]]:
@@ -138,8 +139,8 @@ class Spread:
         return {name: self._through(one, optimizers, name, self._piece) for name, one in state.items()}
 
     def join_optimizers(self, state: Mapping[str, Any], optimizers: Optimizers) -> dict[str, Any]:
-        """The reverse."""
-        return {name: self._through(one, optimizers, name, self._mine) for name, one in state.items()}
+        """The reverse, in memory or on disk as the weights are."""
+        return {name: self._through(one, optimizers, name, self._own) for name, one in state.items()}
 
     def _through(self, state: Mapping[str, Any], optimizers: Optimizers, name: str, change: Any) -> dict[str, Any]:
         weights = list(optimizers.parts[name].parameters)
@@ -169,6 +170,10 @@ class Spread:
         if id(weight) in self._held and not is_scalar:
             return _picked(value, self._held[id(weight)][0])
         return _picked(value, None)
+
+    def _own(self, value: Any, weight: Any) -> Any:
+        mine = self._mine(value, weight)
+        return copy_beside(weight, value) if mine is value and isinstance(value, Tensor) else mine
 
     def whole_optimizers(self, optimizers: Optimizers) -> dict[str, Any]:
         """The optimisers' state with whole tensors on the first process, and no rows of spread ones on the others."""

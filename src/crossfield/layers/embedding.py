@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from crossfield.batch import Batch, Jagged
 from crossfield.eager import eager
+from crossfield.mapped import fetch, in_order, is_on_disk, new_table
 from crossfield.schema import Field, ModelSchema
 
 
@@ -80,6 +81,7 @@ class _RowLookup(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, weight: Tensor, found: Found) -> Tensor:
         ctx.found, ctx.shape = found, weight.shape  # type: ignore[attr-defined]  # attributes of our own
+        fetch(weight, found.distinct)
         return weight.index_select(0, found.rows)
 
     @staticmethod
@@ -122,7 +124,8 @@ class EmbeddingArena(nn.Module):
         self.sparse, self.lookups = False, 0
         starts = torch.tensor([0, *self.num_rows], dtype=torch.int64).cumsum(0)
         self.register_buffer("offsets", starts[:-1], persistent=False)
-        self.weight = nn.Parameter(torch.empty(int(starts[-1]), dim))
+        self.weight = nn.Parameter(new_table(int(starts[-1]), dim))
+        self.on_disk = is_on_disk(self.weight)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -144,6 +147,8 @@ class EmbeddingArena(nn.Module):
             self.lookups += 1
             looked_up: Tensor = _row_lookup(self.weight, found)
             return looked_up
+        if self.on_disk:
+            fetch(self.weight, rows)
         return self.weight.index_select(0, rows)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -161,7 +166,8 @@ class EmbeddingArena(nn.Module):
 
     def average(self, start: int, stop: int) -> Tensor:
         """The mean of some rows, [D]."""
-        return self.view(start, stop).mean(0)
+        with in_order([self.weight]):
+            return self.view(start, stop).mean(0)
 
     def overwrite(self, rows: Sequence[int], vector: Tensor) -> None:
         """Set rows to one vector [D]."""

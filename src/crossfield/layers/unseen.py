@@ -41,6 +41,8 @@ class UntrainedRows:
 
     def observe(self, batch: Batch) -> None:
         """Take note of one training batch; waits for no device."""
+        if batch.categorical.is_cpu and not self._schema.sequences and _has_no_special(batch.categorical):
+            return
         columns = len(self._schema.categorical)
         for special in (MISSING, UNSEEN):
             met = self._met[special]
@@ -68,6 +70,11 @@ class UntrainedRows:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over what ``state_dict`` gave."""
         self._met.copy_(state["met"])
+
+
+def _has_no_special(ids: Tensor) -> bool:
+    # PERF: most batches of most data; one look at 255 x 2 ids instead of six operations: 0.01 ms and 0.05.
+    return not ids.numel() or int(ids.min()) >= NUM_SPECIAL
 
 
 def _fill(embedding: FieldEmbedding, name: str, met: list[bool]) -> None:
