@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from crossfield.distributed.spread import Piece, pick
+from crossfield.distributed.spread import Piece, Rows, pick
 from crossfield.distributed.team import ALONE, Team
 from crossfield.errors import CorruptError, RunError
 from crossfield.files import (
@@ -42,16 +42,17 @@ class StoredPieces:
     name: str
     paths: tuple[Path, ...]
 
-    def pick(self, rows: range | None) -> Tensor:
+    def pick(self, rows: Rows | None) -> Tensor:
         """Some rows of it, or all, read file by file; raises CorruptError where they cannot be."""
         try:
             with ExitStack() as stack:
                 files = [stack.enter_context(safe_open(path, "pt")) for path in self.paths]
                 spans = [[int(part) for part in file.metadata()[self.name].split()] for file in files]
                 pieces = (
-                    (file.get_tensor(self.name), range(*span[1:])) for file, span in zip(files, spans, strict=True)
+                    (file.get_tensor(self.name), tuple(map(range, span[1::3], span[2::3], span[3::3])))
+                    for file, span in zip(files, spans, strict=True)
                 )
-                return pick(pieces, range(spans[0][0]) if rows is None else rows)
+                return pick(pieces, (range(spans[0][0]),) if rows is None else rows)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise CorruptError(f"the pieces of {self.name} in {self.paths[0].parent} do not fit: {error}") from None
 
@@ -119,7 +120,10 @@ def _or_refuse(write: Callable[[], None], folder: Path) -> None:
 def _write_pieces(folder: Path, tensors: Mapping[str, Tensor | Piece], team: Team) -> None:
     pieces = {name: one for name, one in tensors.items() if isinstance(one, Piece)}
     if pieces:
-        spans = {name: [one.num_rows, one.rows.start, one.rows.stop, one.rows.step] for name, one in pieces.items()}
+        spans = {
+            name: [one.num_rows, *(edge for run in one.rows for edge in (run.start, run.stop, run.step))]
+            for name, one in pieces.items()
+        }
         about = {name: " ".join(map(str, span)) for name, span in spans.items()}
         with atomic_path(folder / _PIECES.format(team.name)) as path:
             save_file({name: one.tensor.detach().cpu().contiguous() for name, one in pieces.items()}, path, about)

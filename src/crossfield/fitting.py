@@ -21,6 +21,7 @@ from crossfield.data.negatives import NegativeSampler
 from crossfield.data.resident import keep_on
 from crossfield.data.store import Position, Reader, Store
 from crossfield.data.vocabulary import Evict, Growth
+from crossfield.distributed.spread import place_on
 from crossfield.distributed.team import ALONE, Team
 from crossfield.errors import ConfigError
 from crossfield.evaluate import Predictions, predict, rank_candidates
@@ -45,7 +46,7 @@ from crossfield.progress import Report
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
 from crossfield.scoring import device_of
-from crossfield.train import FREE_ON_RESUME, Trainer, TrainResult, check_teamwork
+from crossfield.train import FREE_ON_RESUME, Trainer, TrainResult, check_fused, check_teamwork, fused_tables
 
 Listener = Callable[[Report], None]
 Say = Callable[[str], None]
@@ -97,7 +98,8 @@ def fit_bundle(
     _check_calibration(recipe.calibration.method, prepared.valid)
     torch.manual_seed(recipe.train.seed)
     with on_disk(tables_folder(recipe, work)):
-        model = CATALOGUE[recipe.name](prepared.encoder.model_schema, recipe.model).to(device)
+        model = CATALOGUE[recipe.name](prepared.encoder.model_schema, recipe.model)
+    place_on(model, device, fused_tables(recipe.train))
     _start(model, recipe, prepared.encoder)
     history, training = _learn(
         recipe, model, prepared, watch=watch, work=work, resume=resume, listener=listener, team=team
@@ -155,7 +157,8 @@ def update_bundle(
     recipe = bundle.recipe.override({"train.epochs": epochs, "train.start_from": [], "train.watch_test": False})
     encoder, growths = bundle.encoder.grown(train, update=number, evict=evict)
     with on_disk(tables_folder(recipe, work)):
-        model = grown_model(bundle.model, encoder.model_schema, growths).to(device)
+        model = grown_model(bundle.model, encoder.model_schema, growths)
+    place_on(model, device, fused_tables(recipe.train))
     store = write(thinned(encoder.stream(train, labelled=True), recipe), encoder, work / "train")
     held_out = None if valid is None else write(encoder.stream(valid, labelled=True), encoder, work / "valid")
     entities = bundle.entities and bundle.entities.grown(store, encoder, growths)
@@ -220,8 +223,14 @@ def tables_folder(recipe: Recipe, work: Path) -> Path | None:
 
 
 def check_tables(recipe: Recipe, device: str) -> None:
-    """Raise ConfigError where tables on disk are asked for and what trains them cannot have them there."""
-    if recipe.train.tables != "disk" or issubclass(CATALOGUE[recipe.name], Solved):
+    """Raise ConfigError where tables are asked for in a place where what trains them cannot have them."""
+    if issubclass(CATALOGUE[recipe.name], Solved):
+        return
+    if fused := fused_tables(recipe.train):
+        check_fused(recipe.train, fused, device)
+    elif recipe.train.table_cache is not None:
+        raise ConfigError('train.table_cache is for train.tables = "torchrec"; set that too, or leave it out')
+    if recipe.train.tables != "disk":
         return
     if device != "cpu":
         raise ConfigError(f'train.tables = "disk" is for a CPU, not {device}; set it to "memory"')

@@ -13,6 +13,7 @@ import torch
 from crossfield.acceleration import choose_bf16, choose_means, has_fast_bf16
 from crossfield.data.dataset import Dataset
 from crossfield.data.encode import Encoder
+from crossfield.errors import ConfigError
 from crossfield.fitting import check_tables, num_negatives
 from crossfield.footprint import Footprint, measure, optimizer_bytes, outline
 from crossfield.memory import available_memory
@@ -148,6 +149,11 @@ def make_plan(
     """
     check_trainable(recipe, train.schema)
     check_tables(recipe, str(device))
+    if recipe.train.tables == "torchrec" and (steps or ranks is not None):
+        raise ConfigError(
+            'with train.tables = "torchrec" a plan only counts: how tables are laid out a run says at its start; add '
+            "--no-probe, and leave --ranks out"
+        )
     if ranks is not None:
         check_ranks(recipe, ranks)
     with TemporaryDirectory(prefix="crossfield-") as scratch:

@@ -2,13 +2,13 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from crossfield.batch import Batch
 from crossfield.errors import MissingExtraError, RunError
@@ -153,10 +153,11 @@ def _explain(one: _Pending, loss: float) -> str:
     )
 
 
-def check_finite(model: nn.Module, step: int) -> None:
-    """Raise RunError naming the first weights of a model that are not finite."""
-    with in_order(model.parameters()):
-        for name, weight in model.named_parameters():
+def check_finite(weights: Iterable[tuple[str, Tensor]], step: int) -> None:
+    """Raise RunError naming the first of a model's weights that are not finite."""
+    named = list(weights)
+    with in_order(weight for _, weight in named):
+        for name, weight in named:
             if not _is_finite(weight):
                 raise RunError(
                     f"after step {step} the weights {name} are not finite, though the losses before were; "

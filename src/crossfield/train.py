@@ -19,6 +19,7 @@ from crossfield.data.store import Reader
 from crossfield.detective import INCIDENT, investigate, save_incident
 from crossfield.distributed.spread import wrap
 from crossfield.distributed.team import ALONE, Team
+from crossfield.distributed.torchrec_tables import FusedTables
 from crossfield.errors import ConfigError, CorruptError, DataError, NotFiniteError
 from crossfield.files import typed
 from crossfield.layers.linear import set_padding
@@ -44,13 +45,24 @@ _AHEAD_ROWS = 1024
 """Rows of a step from which a thread makes the next batch meanwhile."""
 _PADDING = 16
 FREE_ON_RESUME = frozenset(
-    {"epochs", "patience", "threads", "checkpoint_seconds", "tensorboard", "mesh", "lost_seconds", "tables"}
+    {
+        "epochs",
+        "patience",
+        "threads",
+        "checkpoint_seconds",
+        "tensorboard",
+        "mesh",
+        "lost_seconds",
+        "tables",
+        "table_cache",
+    }
 )
 """Settings a resumed run may change: they do not touch the steps already made."""
 _NOT_FINITE = (
     "step {}: the numbers are not finite; look for extreme values in the rows, or set a lower train.lr or a "
-    "train.clip_norm; this step changed no weight, and the last checkpoint is kept"
+    "train.clip_norm; this step changed {}, and the last checkpoint is kept"
 )
+_NONE_CHANGED, _SOME_CHANGED = "no weight", "rows of tables, no other weight"
 
 
 @dataclass
@@ -109,7 +121,9 @@ class Trainer:
         if not team.is_alone:
             check_teamwork(config, start)
         self._shapes = {name: list(weight.shape) for name, weight in model.state_dict().items()}
-        self._spread = wrap(model, team, mesh=config.mesh)
+        if fused := fused_tables(config):
+            check_fused(config, fused, fused.device(model))
+        self._spread = wrap(model, team, mesh=config.mesh, fused=fused)
         self.model = model = self._spread.model
         self._evaluate, self._watch = evaluate, watch
         self._negatives, self._unseen_rate = negatives, unseen_rate
@@ -160,6 +174,7 @@ class Trainer:
         self._at, self._meter = _Progress(), Meter()
         self._session, self._since_report, self._since_save = Stopwatch(), Stopwatch(), Stopwatch()
         self._optimizers = build_optimizers(self.model, config, norm=self._spread.norm)
+        self._spread.attach(self._optimizers)
         self._plateau = Plateau(config.monitor, config.patience, config.min_delta)
         self._untrained = UntrainedRows(self.model.schema, self._device)
         self._best: dict[str, Tensor] | None = None
@@ -173,7 +188,9 @@ class Trainer:
         if state is not None:
             self._try_restore(state)
         elif self._start is not None:
-            self._optimizers.load_state_dict(self._start["optimizers"])
+            before = self._start["optimizers"]
+            mine = self._spread.join_optimizers(before, self._optimizers) if self._spread.fused else before
+            self._optimizers.load_state_dict(mine)
             self._untrained.load_state_dict(self._start["untrained"])
         self._saved = self._place if state is not None else None
         self._save_after = self.config.checkpoint_seconds
@@ -194,10 +211,10 @@ class Trainer:
             self._device,
             threads=self.config.threads,
             precision=self.config.precision,
-            compile=self.config.compile if self._team.is_alone else "off",
+            compile="off" if self._spread.notes else self.config.compile,
             num_rows=self._last_step * self.config.batch_size,
         )
-        self._notes += notes if self._team.is_alone else [notes[0], self._spread.note]
+        self._notes += [notes[0], *self._spread.notes] if self._spread.notes else notes
         return means
 
     def _use_means(self) -> None:
@@ -278,8 +295,10 @@ class Trainer:
         loss = self._gradients(batch)
         is_finite = self._optimizers.has_finite_gradients() and bool(torch.isfinite(loss))
         if self._team.agree(not is_finite)[0]:
+            if self._spread.fused:
+                raise NotFiniteError(_NOT_FINITE.format(self._at.step + 1, _SOME_CHANGED))
             if not self._team.is_alone:
-                raise NotFiniteError(_NOT_FINITE.format(self._at.step + 1))
+                raise NotFiniteError(_NOT_FINITE.format(self._at.step + 1, _NONE_CHANGED))
             torch.set_rng_state(random)
             incident = investigate(self.model, self._gradients, batch, number=self._at.step + 1)
             if self._folder is not None:
@@ -295,10 +314,18 @@ class Trainer:
         together = nullcontext() if self._team.is_alone else totals(self._team.total)
         with together, torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._means.bf16):
             loss = self._objective(called, batch)
+        if self._spread.fused and self._device.type == "cpu":
+            # Rows change in the backward pass: afterwards it would be too late. Every step waits for one sum more, and
+            # gradients that are not finite though the loss is are found when tables have had them.
+            self._refuse_not_finite(loss)
         self._optimizers.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self._spread.reduce()
         return loss.detach()
+
+    def _refuse_not_finite(self, loss: Tensor) -> None:
+        if self._team.agree(not bool(torch.isfinite(loss)))[0]:
+            raise NotFiniteError(_NOT_FINITE.format(self._at.step + 1, _NONE_CHANGED))
 
     def _make_ready(self, batch: Batch) -> Batch:
         if self._device.type != "cpu":
@@ -411,7 +438,7 @@ class Trainer:
         """Refuse to judge or keep what cannot be trained further."""
         with self._team.together():
             self._meter.flush()
-            check_finite(self.model, self._at.step)
+            check_finite(self._spread.weights(), self._at.step)
 
     def _state(self) -> dict[str, Any]:
         """The whole position of the run."""
@@ -448,8 +475,9 @@ class Trainer:
         self._at = typed(_Progress, state["progress"])
         if state["best"] is not None:
             best = self._spread.join_model(state["best"])
-            check_same_shapes(best, self.model.state_dict())
-            self._keep_as_best({name: value.to(self._device) for name, value in best.items()})
+            now = self.model.state_dict()
+            check_same_shapes(best, now)
+            self._keep_as_best({name: value.to(now[name].device) for name, value in best.items()})
         set_rng_state(state["rng"], self._device)
         self._notes += [*self._checkpoints.skipped, f"resumed after step {self._at.step:,}"]
 
@@ -483,3 +511,18 @@ def check_teamwork(config: TrainConfig, start: Mapping[str, Any] | None = None) 
     for name, asked in (("cuda_graph", config.cuda_graph), ("compile", config.compile == "on")):
         if asked:
             raise ConfigError(f"train.{name} is for one process; leave it out under torchrun")
+
+
+def fused_tables(config: TrainConfig) -> FusedTables | None:
+    """What TorchRec is asked for; None where it holds no tables."""
+    if config.tables != "torchrec":
+        return None
+    return FusedTables(config, config.batch_size, config.table_cache)
+
+
+def check_fused(config: TrainConfig, fused: FusedTables, device: str) -> None:
+    """Raise ConfigError where tables that TorchRec holds are asked for what they cannot do."""
+    for name, asked in (("cuda_graph", config.cuda_graph), ("compile", config.compile == "on")):
+        if asked:
+            raise ConfigError(f'train.{name} is not for train.tables = "torchrec"; leave it out')
+    fused.check(device)

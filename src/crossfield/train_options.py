@@ -25,9 +25,14 @@ class TrainConfig(OptimConfig):
     mesh: str = Field("auto", pattern=r"^(auto|[1-9]\d*x[1-9]\d*)$")
     """Under torchrun, how the dense part lies on the processes: "4x8" is four replicas, each sharded over eight (HSDP);
     "1x8" is FSDP, "8x1" plain replication. auto replicates what fits. Tables lie by rows on all of them either way."""
-    tables: Literal["memory", "disk"] = "memory"
+    tables: Literal["memory", "disk", "torchrec"] = "memory"
     """Where embedding tables, their optimiser's state and their best weights lie: disk keeps them as files beside the
-    run, of which the system holds in memory what is in use; for row-sparse optimisers on a CPU."""
+    run, of which the system holds in memory what is in use; for row-sparse optimisers on a CPU. torchrec has TorchRec
+    lay tables out over the GPUs, one or several, and update rows inside the backward pass; without embedding_l2 and
+    clip_norm, and of widths that 4 divides."""
+    table_cache: float | None = Field(None, gt=0, lt=1)
+    """With tables=torchrec on a GPU: keep tables in host memory and this share of their rows, those in use, on the GPU;
+    by default all rows are there."""
     lost_seconds: float = Field(600.0, gt=0)
     """Under torchrun, seconds without an answer after which another process counts as lost."""
     compile: Switch = "auto"

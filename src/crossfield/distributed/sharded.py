@@ -22,6 +22,13 @@ def owners_of(rows: Tensor, team: Team) -> Tensor:
     return rows % team.size
 
 
+def for_each_id(found: Found, values: Tensor) -> Tensor:
+    """What belongs to each distinct row [m] int64, for each id [n] that names it."""
+    lengths = found.starts.diff(append=found.starts.new_tensor([len(found.order)]))
+    in_order = torch.repeat_interleave(values, lengths, output_size=len(found.order))
+    return torch.empty_like(found.order).scatter_(0, found.order, in_order)
+
+
 @dataclass(frozen=True)
 class Routed(Found):
     """What a batch names, and the way of its distinct rows to their owners and back.
@@ -48,12 +55,10 @@ class Routed(Found):
     @cached_property
     def places(self) -> Tensor:
         """Where the vector of each id [n] is among those that come back."""
-        lengths = self.starts.diff(append=self.starts.new_tensor([len(self.order)]))
         place = torch.empty_like(self.by_owner).scatter_(
             0, self.by_owner, torch.arange(len(self.by_owner)).to(self.by_owner)
         )
-        in_order = torch.repeat_interleave(place, lengths, output_size=len(self.order))
-        return torch.empty_like(self.order).scatter_(0, self.order, in_order)
+        return for_each_id(self, place)
 
     @cached_property
     def owned(self) -> Found:

@@ -1,6 +1,7 @@
 """A model spread over a team: large tables by rows, the rest replicated or sharded, and everything whole again."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from crossfield.distributed.pooled_norm import pool_norm
 from crossfield.distributed.sharded import ShardedArena
 from crossfield.distributed.team import Team
+from crossfield.distributed.torchrec_tables import FusedTables, TorchRecArena
 from crossfield.errors import ConfigError
 from crossfield.layers.embedding import EmbeddingArena, find
 from crossfield.layers.norm import BatchNorm
@@ -24,12 +26,16 @@ SMALL_NET = 1 << 30
 """Bytes of the dense part, gradients and two moments included, up to which ``mesh = "auto"`` has it on every one."""
 
 
+Rows = tuple[range, ...]
+"""Numbers of rows, run by run."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """Some rows of a tensor [R, *], as one process holds them."""
 
     tensor: Tensor
-    rows: range
+    rows: Rows
     num_rows: int
     """R."""
 
@@ -37,48 +43,84 @@ class Piece:
 class Pieces(Protocol):
     """All pieces of a tensor, wherever they lie."""
 
-    def pick(self, rows: range | None) -> Tensor:
+    def pick(self, rows: Rows | None) -> Tensor:
         """Some rows, or all."""
         ...
 
 
-def pick(pieces: Iterable[tuple[Tensor, range]], rows: range) -> Tensor:
-    """Rows of a tensor [R, *] from pieces that hold them all."""
+def pick(pieces: Iterable[tuple[Tensor, Rows]], rows: Rows) -> Tensor:
+    """Rows of a tensor [R, *], run by run, from pieces that hold them all."""
     found: Tensor | None = None
     for tensor, held in pieces:
         if found is None:
-            found = tensor.new_empty(len(rows), *tensor.shape[1:])
-        offsets = torch.arange(held.start, held.stop, held.step) - rows.start
-        mine = (offsets % rows.step == 0) & (offsets >= 0) & (offsets < len(rows) * rows.step)
-        found[offsets[mine] // rows.step] = tensor[mine.to(tensor.device)]
+            found = tensor.new_empty(sum(map(len, rows)), *tensor.shape[1:])
+        for run, values in _runs(tensor, held):
+            for wanted, place in _runs(found, rows):
+                _copy_common(values, run, place, wanted)
     assert found is not None  # a tensor has at least one piece
     return found
+
+
+def _runs(tensor: Tensor, rows: Rows) -> Iterable[tuple[range, Tensor]]:
+    return zip(rows, torch.split(tensor, [len(one) for one in rows]), strict=True)
+
+
+def _copy_common(values: Tensor, held: range, place: Tensor, wanted: range) -> None:
+    """What one run of rows holds of another."""
+    edges = (-((held.start - edge) // held.step) for edge in (wanted.start, wanted.stop))
+    inside = slice(*(min(max(0, edge), len(held)) for edge in edges))
+    if rows := held[inside]:
+        offsets = torch.arange(rows.start, rows.stop, rows.step) - wanted.start
+        mine = offsets % wanted.step == 0
+        place[offsets[mine] // wanted.step] = values[inside][mine.to(values.device)]
 
 
 class Spread:
     """A model as its team trains it: ``model`` in place of the ``whole`` one, which ``gather`` fills at the end.
 
-    Meanwhile the tables of the whole one that are spread hold no rows. Of a team of one both are the same model.
+    Meanwhile the tables of the whole one that are spread hold no rows. Of a team of one both are the same model, unless
+    TorchRec holds tables.
     """
 
-    def __init__(self, whole: Model, team: Team, mesh: tuple[int, int]) -> None:
+    def __init__(self, whole: Model, team: Team, mesh: tuple[int, int], fused: FusedTables | None = None) -> None:
         self.whole, self.team, self._mesh = whole, team, mesh
-        self.model = whole if team.is_alone else _twin(whole, team)
+        self.model = whole if team.is_alone and fused is None else _twin(whole, team, fused)
         if mesh[1] > 1:
             # PERF: 0.8 seconds at every start, for what most runs do without.
             from crossfield.distributed.sharded_net import shard_net
 
-            shard_net(self.model, next(whole.parameters()).device, mesh, net=shardable(self.model))
-        arenas = (module for module in self.model.modules() if isinstance(module, ShardedArena))
-        self._held = {id(arena.weight): (arena.held, sum(arena.num_rows)) for arena in arenas}
+            shard_net(self.model, next(self.model.parameters()).device, mesh, net=shardable(self.model))
+        modules = dict(self.model.named_modules())
+        self.fused = {name: one for name, one in modules.items() if isinstance(one, TorchRecArena)}
+        """The tables that TorchRec holds, by name: their rows change while gradients are computed."""
+        by_rows = [one for one in modules.values() if isinstance(one, ShardedArena)]
+        self._held: dict[int, tuple[Rows, int]] = {
+            **{id(arena.weight): ((arena.held,), sum(arena.num_rows)) for arena in by_rows},
+            **{id(arena.weight): (arena.held, sum(arena.num_rows)) for arena in self.fused.values()},
+        }
 
     @property
-    def note(self) -> str:
-        """How the model lies on the processes, in one phrase."""
+    def notes(self) -> list[str]:
+        """How the model lies on the processes, phrase by phrase; of a whole model on one there is nothing to say."""
+        layout = Counter(kind for arena in self.fused.values() for kind in arena.layout)
+        laid_out = ", ".join(f"{count} {kind}" for kind, count in sorted(layout.items()))
+        notes = [f"TorchRec holds {layout.total()} tables: {laid_out}"] if self.fused else []
+        if not self.team.is_alone:
+            notes.append(self._shares)
+        return [*notes, "not compiled"] if notes else []
+
+    @property
+    def _shares(self) -> str:
         replicas, shards = self._mesh
         net = f"{replicas} replicas" if shards == 1 else f"{replicas} x {shards} shards"
         rows = sum(num_rows for _, num_rows in self._held.values())
-        return f"{self.team.size} processes: {rows:,} table rows shared out, the dense part in {net}; not compiled"
+        return f"{self.team.size} processes: {rows:,} table rows shared out, the dense part in {net}"
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """All weights that are here: parameters, and the rows of tables that TorchRec holds, which are none."""
+        yield from self.model.named_parameters()
+        for name, arena in self.fused.items():
+            yield from ((f"{name}.weight", rows) for rows in arena.shards())
 
     # Gradients
 
@@ -136,11 +178,30 @@ class Spread:
     def split_optimizers(self, optimizers: Optimizers) -> dict[str, Any]:
         """The optimisers' state with a ``Piece`` for what belongs to such weights."""
         state = optimizers.state_dict()
+        for part, index, arena in self._fused_in(optimizers):
+            if memory := arena.memory():
+                state[part]["state"][index] = memory
         return {name: self._through(one, optimizers, name, self._piece) for name, one in state.items()}
 
     def join_optimizers(self, state: Mapping[str, Any], optimizers: Optimizers) -> dict[str, Any]:
-        """The reverse, in memory or on disk as the weights are."""
-        return {name: self._through(one, optimizers, name, self._own) for name, one in state.items()}
+        """The reverse, in memory or on disk as the weights are; what TorchRec's tables remember goes into these."""
+        joined = {name: self._through(one, optimizers, name, self._own) for name, one in state.items()}
+        for part, index, arena in self._fused_in(optimizers):
+            arena.remember(joined[part]["state"].pop(index, {}))
+        return joined
+
+    def attach(self, optimizers: Optimizers) -> None:
+        """Let the tables that TorchRec holds follow the learning rates of these optimisers."""
+        for part, _, arena in self._fused_in(optimizers):
+            arena.attach(optimizers.parts[part].optimizer)
+
+    def _fused_in(self, optimizers: Optimizers) -> Iterator[tuple[str, int, TorchRecArena]]:
+        """Part and place of the tables that TorchRec holds."""
+        arenas = {id(arena.weight): arena for arena in self.fused.values()}
+        for name, part in optimizers.parts.items():
+            for index, weight in enumerate(part.parameters):
+                if id(weight) in arenas:
+                    yield name, index, arenas[id(weight)]
 
     def _through(self, state: Mapping[str, Any], optimizers: Optimizers, name: str, change: Any) -> dict[str, Any]:
         weights = list(optimizers.parts[name].parameters)
@@ -154,7 +215,7 @@ class Spread:
         if _is_sharded(value):
             is_copy = value.device_mesh.get_coordinate()[0] > 0  # another replica writes it
             rows = range(0) if is_copy else _rows_of(value)
-            return Piece(value.to_local()[: len(rows)], rows, len(value))
+            return Piece(value.to_local()[: len(rows)], (rows,), len(value))
         if id(weight) in self._held and value.dim():
             return Piece(value, *self._held[id(weight)])
         return value
@@ -162,7 +223,7 @@ class Spread:
     def _mine(self, value: Any, weight: Any) -> Any:
         is_scalar = isinstance(value, Tensor) and not value.dim()
         if _is_sharded(weight) and not is_scalar:
-            local = _picked(value, _rows_of(weight)).to(weight.device)
+            local = _picked(value, (_rows_of(weight),)).to(weight.device)
             mesh, placements = weight.device_mesh, weight.placements
             return type(weight).from_local(
                 local, mesh, placements, run_check=False, shape=weight.shape, stride=weight.stride()
@@ -185,6 +246,8 @@ class Spread:
         """Fill the whole model with the trained weights: on the first process all of it, on the others all but rows."""
         if self.model is self.whole:
             return
+        if self.fused:
+            self.whole.cpu()  # a GPU may not have room for whole tables
         state = {name: self._gathered(one) for name, one in self.split_model(self.model.state_dict()).items()}
         for name, weight in self.whole.named_parameters():
             weight.data = weight.data.new_empty(state[name].shape)
@@ -193,26 +256,42 @@ class Spread:
     def _gathered(self, value: Any, _: Tensor | None = None) -> Any:
         if not isinstance(value, Piece):
             return value
-        spans = self.team.gather(torch.tensor([[value.rows.start, value.rows.stop, value.rows.step, len(value.rows)]]))
-        counts = spans[:, 3].tolist() if self.team.is_first else [0] * self.team.size
-        sent = [len(value.rows), *[0] * (self.team.size - 1)]
+        runs = [[self.team.rank, run.start, run.stop, run.step] for run in value.rows]
+        spans = self.team.gather(torch.tensor(runs, dtype=torch.int64).view(-1, 4)).tolist()
+        held = [tuple(range(*run) for rank, *run in spans if rank == one) for one in range(self.team.size)]
+        counts = [sum(map(len, rows)) if self.team.is_first else 0 for rows in held]
+        sent = [len(value.tensor), *[0] * (self.team.size - 1)]
         got = self.team.exchange(value.tensor, sent=sent, received=counts).cpu()
         if not self.team.is_first:
             return got
-        held = [range(*span[:3]) for span in spans.tolist()]
-        return pick(zip(torch.split(got, counts), held, strict=True), range(value.num_rows))
+        return pick(zip(torch.split(got, counts), held, strict=True), (range(value.num_rows),))
 
 
-def _twin(whole: Model, team: Team) -> Model:
+def _twin(whole: Model, team: Team, fused: FusedTables | None) -> Model:
     """A model with the same weights, of large tables this process's rows; the whole one loses all rows of these."""
-    large = large_arenas(whole, team)
-    twin = deepcopy(whole, {id(arena): ShardedArena(arena, team) for arena in large})
-    for arena in large:
+    held_by_torchrec = [] if fused is None else fused.arenas(whole)
+    large = [one for one in large_arenas(whole, team) if one not in held_by_torchrec]
+    spread: dict[int, Any] = {id(arena): ShardedArena(arena, team) for arena in large}
+    if fused is not None:
+        spread |= {id(arena): TorchRecArena(arena, team, fused) for arena in held_by_torchrec}
+    twin = deepcopy(whole, spread)
+    for arena in [*large, *held_by_torchrec]:
         arena.weight.data = arena.weight.data.new_empty(0, arena.dim)
     for module in twin.modules():
-        if isinstance(module, BatchNorm):
+        if isinstance(module, BatchNorm) and not team.is_alone:
             pool_norm(module, team)
     return twin
+
+
+def place_on(model: Model, device: str, fused: FusedTables | None) -> Model:
+    """A model on a device, but tables that TorchRec will hold in memory: a GPU may not have room for whole ones."""
+    kept = {} if fused is None else {arena: arena.weight for arena in fused.arenas(model)}
+    for arena in kept:
+        arena.weight = nn.Parameter(torch.empty(0, arena.dim))
+    model.to(device)
+    for arena, weight in kept.items():
+        arena.weight = weight
+    return model
 
 
 def large_arenas(model: Model, team: Team) -> list[EmbeddingArena]:
@@ -250,15 +329,17 @@ def choose_mesh(asked: str, team: Team, model: nn.Module) -> tuple[int, int]:
     return team.size // shards, shards
 
 
-def wrap(model: Model, team: Team, *, mesh: str = "auto") -> Spread:
-    """Spread a model over a team; raises ConfigError as ``choose_mesh``."""
-    return Spread(model, team, choose_mesh(mesh, team, model))
+def wrap(model: Model, team: Team, *, mesh: str = "auto", fused: FusedTables | None = None) -> Spread:
+    """Spread a model over a team, with ``fused`` its tables by TorchRec; raises ConfigError as ``choose_mesh``."""
+    return Spread(model, team, choose_mesh(mesh, team, model), fused)
 
 
-def _picked(value: Any, rows: range | None) -> Any:
+def _picked(value: Any, rows: Rows | None) -> Any:
     """Rows of what a checkpoint holds, whole or in pieces."""
     if isinstance(value, Tensor):
-        return value if rows is None else value[rows.start : rows.stop : rows.step].clone()
+        return (
+            value if rows is None else torch.cat([value[:0], *(value[one.start : one.stop : one.step] for one in rows)])
+        )
     return value.pick(rows) if hasattr(value, "pick") else value
 
 
