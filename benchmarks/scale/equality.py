@@ -1,6 +1,6 @@
 """Whether several processes train what one trains: losses of every step and the weights at the end.
 
-python benchmarks/scale/equality.py [--sizes 1 2 4] [--seeds 0 1 2] [--models dhen dlrm ...] [--record]
+python benchmarks/scale/equality.py [--sizes 1 2 4] [--seeds 0 1 2] [--models dhen dlrm ...] [--torchrec] [--record]
 
 Gloo processes on this machine, the same global batch, no dropout. Rows are random: 2 dense features, 3 id fields of
 1,003, 58 and 12 rows, none of these sums divisible by the processes; the last batch of each epoch has one row, so that
@@ -9,6 +9,10 @@ mesh and number of processes; with --record they are appended to benchmarks/resu
 ``loss`` is the largest relative difference of a step's loss, ``weights`` that of all weights in norm; ``passed`` says
 whether they stay within 1e-9 in float64, and 1e-6 and 1e-5 in fp32. ``resharded`` says whether what this many processes
 saved is, bit by bit, what one process loads.
+
+With --torchrec TorchRec holds the tables, whole (table_wise) or by rows (row_wise), and is compared with one process
+that has them in memory, which also loads what was saved; in fp32, without the L2 and the clip of the others, by the
+optimisers that FBGEMM has for CPUs. Lines go to benchmarks/results/scale-torchrec.jsonl.
 """
 
 import argparse
@@ -32,7 +36,7 @@ from torch import Tensor, nn
 from crossfield.batch import Batch
 from crossfield.data.encode import Encoded
 from crossfield.data.store import Reader, Store, write_store
-from crossfield.distributed import spread
+from crossfield.distributed import spread, torchrec_tables
 from crossfield.distributed.team import ALONE, Team, join
 from crossfield.files import append_line
 from crossfield.models import CATALOGUE
@@ -40,7 +44,7 @@ from crossfield.objectives import bce_objective
 from crossfield.schema import Field, ModelSchema
 from crossfield.train import TrainConfig, Trainer
 
-RESULTS = Path(__file__).parents[1] / "results" / "scale-equality.jsonl"
+RESULTS = Path(__file__).parents[1] / "results"
 BATCH, NUM_ROWS = 64, 8 * 64 + 1
 EPOCHS = 2
 SCHEMA = ModelSchema(
@@ -53,6 +57,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "wide_deep": {"embedding_dim": 8, "deep": (32, 32)},
 }
 OPTIMIZERS = ("lazy_adam", "rowwise_adagrad", "adam", "adagrad", "sgd")
+FUSED = ("rowwise_adagrad", "adagrad", "sgd")
+LAYOUTS = ("table_wise", "row_wise")
 WITHIN = {"float64": (1e-9, 1e-9), "float32": (1e-6, 1e-5)}
 
 
@@ -65,6 +71,9 @@ class Case:
     seed: int
     dtype: str
     mesh: str = "auto"
+    layout: str | None = None
+    """Of tables that TorchRec holds: one of LAYOUTS."""
+    tables: str = "memory"
 
 
 def encoded() -> Encoded:
@@ -98,10 +107,12 @@ class Typed:
 def train(team: Team, case: Case, rows: Path, run: Path) -> tuple[list[float], dict[str, np.ndarray]]:
     """Train one case; losses by step, and the weights, which the first process has whole."""
     spread.SMALL_TABLE = 0
-    settings = {"batch_size": BATCH, "epochs": EPOCHS, "lr": 0.01, "precision": "fp32", "clip_norm": 1.0}
-    config = TrainConfig.of(
-        {**settings, "embedding_l2": 1e-4, "optimizer": case.optimizer, "seed": case.seed, "mesh": case.mesh}
-    )
+    settings = {"batch_size": BATCH, "epochs": EPOCHS, "lr": 0.01, "precision": "fp32", "tables": case.tables}
+    if case.layout is None:
+        settings |= {"clip_norm": 1.0, "embedding_l2": 1e-4}
+    else:
+        torchrec_tables.KINDS = (case.layout,)
+    config = TrainConfig.of({**settings, "optimizer": case.optimizer, "seed": case.seed, "mesh": case.mesh})
     store, kind, dtype = Store.open(rows, verify=False), CATALOGUE[case.model], getattr(torch, case.dtype)
     torch.manual_seed(case.seed)
     model = kind(SCHEMA, kind.config_type(**SIZES[case.model])).to(dtype)
@@ -176,12 +187,12 @@ def lines(sizes: list[int], cases: list[Case]) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as scratch:
         rows = Path(scratch) / "rows"
         write_store([encoded()], rows, model_schema=SCHEMA, fingerprint="equality")
-        plain = [replace(case, mesh="auto") for case in cases]
+        plain = [replace(case, mesh="auto", tables="memory") for case in cases]
         expected = train_all(ALONE, plain, rows, Path(scratch) / "one")
         for size in sizes:
             runs = Path(scratch) / f"of {size}"
             meshed = [replace(case, mesh=case.mesh if case.mesh == "auto" else mesh_of(size)) for case in cases]
-            found = several(size, meshed, rows, runs) if size > 1 else train_all(ALONE, plain, rows, runs)
+            found = several(size, meshed, rows, runs) if size > 1 else train_all(ALONE, meshed, rows, runs)
             loaded = train_all(ALONE, plain, rows, runs)
             for one in zip(meshed, found, expected, loaded, strict=True):
                 yield compare(one[0], size, *one[1:])
@@ -198,17 +209,28 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--models", nargs="+", default=list(SIZES))
     parser.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS))
+    parser.add_argument("--torchrec", action="store_true")
     parser.add_argument("--record", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    cases = [Case(*one) for one in product(given.models, given.optimizers, given.seeds, WITHIN)]
-    cases += [Case(*one, mesh="sharded") for one in product(given.models, given.optimizers[:1], given.seeds, WITHIN)]
+    cases, results, packages = _cases(given), "scale-equality.jsonl", ["crossfield", "torch", "numpy"]
+    if given.torchrec:
+        results, packages = "scale-torchrec.jsonl", [*packages, "torchrec", "fbgemm-gpu-cpu"]
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
-    about = {"versions": {name: version(name) for name in ("crossfield", "torch", "numpy")}, "commit": commit}
+    about = {"versions": {name: version(name) for name in packages}, "commit": commit}
     for line in lines(given.sizes, cases):
         print(json.dumps(line), flush=True)
         if given.record:
-            append_line(RESULTS, {**line, **about})
+            append_line(RESULTS / results, {**line, **about})
+
+
+def _cases(given: argparse.Namespace) -> list[Case]:
+    if given.torchrec:
+        asked = product(given.models, [one for one in given.optimizers if one in FUSED], given.seeds, LAYOUTS)
+        return [Case(*one, "float32", layout=layout, tables="torchrec") for *one, layout in asked]
+    cases = [Case(*one) for one in product(given.models, given.optimizers, given.seeds, WITHIN)]
+    sharded = product(given.models, given.optimizers[:1], given.seeds, WITHIN)
+    return [*cases, *(Case(*one, mesh="sharded") for one in sharded)]
 
 
 if __name__ == "__main__":

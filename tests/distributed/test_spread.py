@@ -6,6 +6,7 @@ import signal
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +189,15 @@ def test_the_mesh_is_as_asked_or_fits_the_machine(monkeypatch: pytest.MonkeyPatc
 
 def test_rows_are_picked_from_pieces_of_any_kind() -> None:
     whole = torch.arange(22).view(11, 2)
-    cyclic = [(whole[rank::4], range(rank, 11, 4)) for rank in range(4)]
-    blocks = [(whole[0:6], range(0, 6)), (whole[0:0], range(0)), (whole[6:], range(6, 11))]
-    for pieces in (cyclic, blocks):
-        for rows in (range(11), range(1, 11, 3), range(5, 9), range(11, 11)):
-            assert torch.equal(spread.pick(pieces, rows), whole[rows.start : rows.stop : rows.step])
+    cyclic = [(whole[rank::4], (range(rank, 11, 4),)) for rank in range(4)]
+    blocks = [(whole[0:6], (range(0, 6),)), (whole[0:0], (range(0),)), (whole[0:0], ()), (whole[6:], (range(6, 11),))]
+    several = [
+        (whole[[0, 1, 2, 7, 8]], (range(0, 3), range(7, 9))),
+        (whole[[3, 4, 5, 6, 9, 10]], (range(3, 7), range(9, 11))),
+    ]
+    wanted = [(range(11),), (range(1, 11, 3),), (range(5, 9),), (range(11, 11),), (), (range(2, 5), range(8, 10))]
+    for pieces, rows in product((cyclic, blocks, several), wanted):
+        assert torch.equal(spread.pick(pieces, rows), whole[[row for run in rows for row in run]])
 
 
 def test_what_one_process_does_is_refused(folder: Path) -> None:

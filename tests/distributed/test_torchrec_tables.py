@@ -1,10 +1,13 @@
 """Tables that TorchRec holds train what tables in memory train; what it cannot do is refused before anything begins."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,7 @@ from crossfield.distributed.torchrec_tables import FusedTables, TorchRecArena, c
 from crossfield.errors import ConfigError, MissingExtraError, NotFiniteError
 from crossfield.layers.embedding import EmbeddingArena
 from crossfield.models import CATALOGUE
-from crossfield.optim import OptimConfig
+from crossfield.optim import LazyAdam, OptimConfig
 from crossfield.train import Trainer
 from tests.distributed.launch import all_well, launch
 from tests.distributed.test_spread import SCHEMA, SIZES, Case, encoded, trainer
@@ -205,6 +208,91 @@ def look_up_twice(team: Team) -> str:
 @needs_torchrec
 def test_a_table_that_is_looked_up_twice_in_a_step_is_refused() -> None:
     assert "looks a table up twice in a step" in all_well(launch(look_up_twice, 1))[0]
+
+
+def spied_on(team: Team) -> tuple[dict[str, list[str]], int, float]:
+    """Which of a kernel's methods each use calls, and the step that Adam would count after evaluations."""
+    fused = FusedTables(OptimConfig(optimizer="rowwise_adagrad"), 8)
+    arena = TorchRecArena(EmbeddingArena(NUM_ROWS, 4), team, fused)
+    [kernel] = arena._kernels()
+    calls: list[str] = []
+    for name in ("flush", "reset_cache_states"):
+        setattr(kernel, name, partial(calls.append, name))
+    uses: dict[str, Callable[[], Any]] = {
+        "state_dict": arena.state_dict,
+        "average": lambda: arena.average(0, 3),
+        "overwrite": lambda: arena.overwrite([0], torch.ones(4)),
+        "load_state_dict": lambda: arena.load_state_dict(arena.state_dict()),
+    }
+    said = {}
+    for name, use in uses.items():
+        calls.clear()
+        use()
+        said[name] = [*calls]
+    arena._kernel = replace(arena._kernel, like=LazyAdam)  # FBGEMM makes no Adam on a CPU
+    arena(IDS[0]).sum().backward()
+    with torch.inference_mode():
+        arena.eval()(IDS[0])
+    arena.train()(IDS[0]).sum().backward()
+    return said, int(kernel.iter_cpu), float(arena.memory()["steps"])
+
+
+@needs_torchrec
+def test_what_a_gpu_has_cached_is_written_back_and_forgotten_and_evaluations_are_no_steps() -> None:
+    [(said, iteration, steps)] = all_well(launch(spied_on, 1))
+    assert said["state_dict"] == said["average"] == ["flush"]
+    assert said["overwrite"] == ["flush", "reset_cache_states"]
+    assert said["load_state_dict"] == ["flush", "flush", "reset_cache_states"]
+    assert (iteration, steps) == (2, 2.0)
+
+
+def planned(team: Team, cache: float | None) -> list[tuple[str, str, float | None]]:
+    """How the planner would lay out a table of 12.8 GB and a small one on GPUs of 8 GB, none of which is needed."""
+    from fbgemm_gpu.split_embedding_configs import EmbOptimType
+    from torchrec.distributed.embedding import EmbeddingCollectionSharder
+    from torchrec.modules.embedding_configs import EmbeddingConfig
+    from torchrec.modules.embedding_modules import EmbeddingCollection
+
+    torch.cuda.get_device_properties = lambda device: SimpleNamespace(total_memory=8 << 30)
+    device = torch.device("cuda", team.rank)
+    arena: Any = SimpleNamespace(team=team, offsets=SimpleNamespace(device=device), names=["large", "small"])
+    tables = EmbeddingCollection(
+        tables=[
+            EmbeddingConfig(num_embeddings=rows, embedding_dim=16, name=name, feature_names=[name])
+            for name, rows in (("large", 200_000_000), ("small", 1000))
+        ],
+        device=torch.device("meta"),
+    )
+    sharder = EmbeddingCollectionSharder(fused_params={"optimizer": EmbOptimType.EXACT_ROWWISE_ADAGRAD})
+    fused = FusedTables(OptimConfig(optimizer="rowwise_adagrad"), 4096, cache)
+    plan = torchrec_tables._plan(arena, fused, tables, sharder, torchrec_tables._group(team, torch.device("cpu")))
+    found = [plan[name] for name in arena.names]
+    caches = [None if one.cache_params is None else one.cache_params.load_factor for one in found]
+    return [(one.sharding_type, one.compute_kernel, load) for one, load in zip(found, caches, strict=True)]
+
+
+@needs_torchrec
+def test_large_tables_lie_by_rows_and_with_a_cache_in_host_memory() -> None:
+    whole, cached = (all_well(launch(planned, 2, cache))[0] for cache in (None, 0.2))
+    assert whole[0] == ("row_wise", "fused", None), "12.8 GB fit none of them, and columns are not asked"
+    assert [one[1:] for one in cached] == [("fused_uvm_caching", 0.2)] * 2
+    assert {one[0] for one in [*whole, *cached]} <= set(torchrec_tables.KINDS)
+
+
+def planned_without_room(team: Team) -> str:
+    try:
+        planned(team, None)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@needs_torchrec
+def test_tables_that_fit_nowhere_are_refused() -> None:
+    [said] = all_well(launch(planned_without_room, 1))
+    assert re.match(r"TorchRec's planner finds no place for the tables \(.+\); start more processes, or keep", said), (
+        said
+    )
 
 
 # Trainings
