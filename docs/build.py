@@ -28,7 +28,7 @@ PACKAGE = DOCS.parent / "src" / "crossfield"
 RESULTS = DOCS.parent / "benchmarks" / "results"
 MODELS = DOCS / "models"
 RELIABILITY = ("reliability", "reliability-daily")
-SCALE = ("scale-hosts", "scale-engines", "memory-tables", "scale-simulation")
+SCALE = ("scale-torchrec", "scale-hosts", "scale-engines", "memory-tables", "scale-simulation")
 SPEED = ("speed", "speed-house", "memory-encode")
 MEASURED = PACKAGE / "pages" / "measured.json"
 

@@ -78,6 +78,17 @@ and every weight: its table is in [experiments.md](experiments.md#several-proces
 the losses in `log.jsonl` are those of the whole batch on any number of processes: with dropout 0 and
 `encoder.unseen_rate` 0 they are the same to the rounding of fp32. What is exact, and what it costs:
 [decision 008](decisions/008-several-processes.md)."""
+FUSED = """## Tables on GPUs: TorchRec
+
+`--set train.tables=torchrec` (`pip install 'crossfield[torchrec]'`) gives the tables to TorchRec on one GPU or many:
+its planner lays each field out, whole or by rows, and FBGEMM updates rows inside the backward pass.
+`--set train.table_cache=0.2` keeps tables in host memory and a fifth of their rows, those in use, on the GPU. Runs,
+checkpoints and numbers are those of tables in memory: [decision 010](decisions/010-torchrec.md).
+
+No GPU was at hand. `python benchmarks/scale/equality.py --torchrec --record` ran the CPU wheels (torchrec {torchrec},
+FBGEMM {fbgemm}) with gloo: {steps} steps in fp32 against one process with tables in memory, the largest relative
+difference of a step's loss and of all weights in norm, the worst of {models} models, {seeds} seeds and both layouts.
+Within 1e-6 and 1e-5; loaded: what so many processes saved, loaded by one without TorchRec, equal to the bit."""
 BYTES = """## Bytes inside and across hosts
 
 `python benchmarks/scale/hosts.py --record`: two network namespaces stand for hosts, two gloo processes run in each, an
@@ -115,11 +126,36 @@ hidden:"""
 
 
 def scale_page(
-    counted: Sequence[Line], encoded: Sequence[Line], tables: Sequence[Line], modelled: Sequence[Line]
+    torchrec: Sequence[Line],
+    hosts: Sequence[Line],
+    engines: Sequence[Line],
+    tables: Sequence[Line],
+    simulation: Sequence[Line],
 ) -> str:
     """The whole page."""
-    sections = (bytes_section(counted), engines_section(encoded), tables_section(tables), model_section(modelled))
+    sections = (
+        fused_section(torchrec),
+        bytes_section(hosts),
+        engines_section(engines),
+        tables_section(tables),
+        model_section(simulation),
+    )
     return "\n\n".join([HEAD, SAME, *(part for section in sections for part in section)]) + "\n"
+
+
+def fused_section(lines: Sequence[Line]) -> list[str]:
+    """A row per optimiser and number of processes: how far TorchRec's tables are from tables in memory."""
+    rows = []
+    for of in sorted({(line["optimizer"], line["processes"]) for line in lines}):
+        some = [line for line in lines if (line["optimizer"], line["processes"]) == of]
+        worst = [f"{max(line[key] for line in some):.0e}" for key in ("loss", "weights")]
+        passed, exact = (f"{sum(line[key] for line in some)} of {len(some)}" for key in ("passed", "resharded"))
+        rows.append([*map(str, of), *worst, passed, exact])
+    last = lines[-1]
+    versions = {"torchrec": last["versions"]["torchrec"], "fbgemm": last["versions"]["fbgemm-gpu-cpu"]}
+    models, seeds = (len({line[key] for line in lines}) for key in ("model", "seed"))
+    head = ("optimiser", "processes", "loss", "weights", "within", "loaded")
+    return [FUSED.format(**versions, steps=last["steps"], models=models, seeds=seeds), markdown_table(head, rows)]
 
 
 def tables_section(lines: Sequence[Line]) -> list[str]:

@@ -21,6 +21,7 @@ from crossfield.distributed.torchrec_tables import FusedTables, TorchRecArena, c
 from crossfield.errors import ConfigError, MissingExtraError, NotFiniteError
 from crossfield.layers.embedding import EmbeddingArena
 from crossfield.models import CATALOGUE
+from crossfield.models.base import Solved
 from crossfield.optim import LazyAdam, OptimConfig
 from crossfield.train import Trainer
 from tests.distributed.launch import all_well, launch
@@ -139,6 +140,7 @@ def looked_up(team: Team, num_rows: Sequence[int]) -> list[dict[str, Any]]:
         torch.manual_seed(0)
         fused = FusedTables(OptimConfig.of({"optimizer": optimizer, **FUSED[optimizer]}), 8)
         arena = TorchRecArena(EmbeddingArena(num_rows, 4, std=1.0), team, fused)
+        assert set(arena.layout) == set(torchrec_tables.KINDS)
         vectors = arena(IDS[team.rank][:, : len(num_rows)])
         (vectors * (1 + team.rank)).square().sum().backward()
         stepped, memory = arena.state_dict()["weight"], arena.memory()
@@ -367,6 +369,31 @@ def test_they_train_what_one_process_trains_in_memory(size: int, folder: Path) -
     for place, case in enumerate(CASES):
         for kind in range(len(KINDS)):
             check_same_training(answers[place + kind * len(CASES)], expected[place], case)
+
+
+def all_models(team: Team, folder: Path) -> dict[str, list[list[float]]]:
+    """Losses of each model that has such tables, in memory and by TorchRec."""
+    found: dict[str, list[list[float]]] = {}
+    for name, kind in CATALOGUE.items():
+        fields = {"embedding_dim": 4, "dropout": 0.0}
+        sizes = SIZES.get(name) or {one: value for one, value in fields.items() if one in kind.config_type.model_fields}
+        if issubclass(kind, Solved) or "embedding_dim" not in sizes:
+            continue
+        SIZES[name] = sizes
+        for tables in ("memory", "torchrec"):
+            settings = {"optimizer": "adagrad", "tables": tables, "epochs": 1}
+            losses: list[float] = []
+            trainer(team, Case(name, dtype=torch.float32, settings=settings), folder, losses).fit()
+            found.setdefault(name, []).append(losses)
+    return found
+
+
+@needs_torchrec
+def test_every_model_trains_with_them(folder: Path) -> None:
+    [found] = all_well(launch(all_models, 1, folder))
+    assert len(found) > 20
+    for name, (in_memory, fused) in found.items():
+        np.testing.assert_allclose(fused, in_memory, rtol=1e-6, err_msg=name)
 
 
 @needs_torchrec

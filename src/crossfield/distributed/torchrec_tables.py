@@ -193,6 +193,7 @@ class TorchRecArena(EmbeddingArena):
     edges: Tensor
 
     def __init__(self, whole: EmbeddingArena, team: Team, fused: FusedTables) -> None:
+        _import()
         nn.Module.__init__(self)
         self.num_rows, self.dim, self.std = whole.num_rows, whole.dim, whole.std
         self.sparse, self.lookups, self.on_disk, self.team = True, 0, False, team
@@ -200,14 +201,15 @@ class TorchRecArena(EmbeddingArena):
         self.register_buffer("edges", F.pad(whole.offsets, (0, 1), value=sum(self.num_rows)), persistent=False)
         self.weight = nn.Parameter(torch.empty(0, self.dim, device=self.offsets.device))
         self.names = [f"field{index}" for index in range(len(self.num_rows))]
-        self._kernel, self._is_cached = _KERNELS[fused.config.optimizer], fused.cache is not None
+        self._kernel = _KERNELS[fused.config.optimizer]
         # In a list, so that it is no submodule: what TorchRec lists as parameters, other optimisers must not see.
         self._sharded = [_sharded(self, fused, _fused_params(fused.config, self._kernel, self.weight))]
         self._shards = sorted(self._find_shards(), key=lambda one: one.rows.start)
         self.held = tuple(one.rows for one in self._shards)
         self._optimizer: torch.optim.Optimizer | None = None
         self._steps, self._is_in_step = 0, False
-        self._put([one.weights() for one in self._shards], [whole.weight.detach()[_slice(one)] for one in self.held])
+        for rows, place in zip(self.held, self.shards(), strict=True):
+            place.copy_(whole.weight.detach()[rows.start : rows.stop])
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """Follow the learning rate of the optimiser that has ``weight``."""
@@ -297,7 +299,7 @@ class TorchRecArena(EmbeddingArena):
         if not states:
             # A process without a row: what the states of no rows look like.
             shapes = [(0, self.dim) if self._kernel.like is not RowwiseAdagrad else (0,)] * len(self._kernel.remembers)
-            states = [(self.weight.new_zeros(shape),) for shape in shapes]
+            states = [(torch.zeros(shape),) for shape in shapes]
         memory = {name: self._joined(parts) for name, parts in zip(self._kernel.remembers, states, strict=True)}
         return memory | ({"steps": torch.tensor(float(self._steps))} if self._kernel.like is LazyAdam else {})
 
@@ -306,25 +308,23 @@ class TorchRecArena(EmbeddingArena):
         self._steps = int(memory.get("steps", 0))
         for index, name in enumerate(self._kernel.remembers):
             if name in memory:
-                parts = memory[name].split([len(one) for one in self.held])
-                self._put([one.states()[index] for one in self._shards], parts)
+                self._part(memory[name], [one.states()[index] for one in self._shards])
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         destination[prefix + "weight"] = self._joined(self.shards())
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        parts = state_dict[prefix + "weight"].split([len(one) for one in self.held])
-        self._put(self.shards(), parts)
+        self._part(state_dict[prefix + "weight"], self.shards())
+        self._forget_cached()
 
     def _joined(self, parts: Sequence[Tensor]) -> Tensor:
-        # Of rows in host memory a copy there: on the GPU there may be no room for one.
-        parts = [one.cpu() for one in parts] if self._is_cached else parts
-        return torch.cat([*parts]) if parts else torch.empty_like(self.weight)
+        """A copy in host memory: a GPU may not have room for one."""
+        return torch.cat([one.cpu() for one in parts]) if parts else torch.empty(0, self.dim)
 
-    def _put(self, places: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-        for place, value in zip(places, values, strict=True):
+    def _part(self, joined: Tensor, places: Sequence[Tensor]) -> None:
+        """The reverse, into these places."""
+        for value, place in zip(torch.split(joined, [len(one) for one in self.held]), places, strict=True):
             place.copy_(value)
-        self._forget_cached()
 
     def _forget_cached(self) -> None:
         for kernel in self._kernels():
@@ -347,10 +347,6 @@ class TorchRecArena(EmbeddingArena):
         return [self._sharded[0].module_sharding_plan[name].sharding_type for name in self.names]
 
 
-def _slice(rows: range) -> slice:
-    return slice(rows.start, rows.stop, rows.step)
-
-
 def _fused_params(config: OptimConfig, kernel: _Kernel, weight: nn.Parameter) -> dict[str, Any]:
     from fbgemm_gpu.split_embedding_configs import EmbOptimType
 
@@ -366,7 +362,6 @@ def _fused_params(config: OptimConfig, kernel: _Kernel, weight: nn.Parameter) ->
 
 def _sharded(arena: TorchRecArena, fused: FusedTables, fused_params: dict[str, Any]) -> Any:
     """TorchRec's tables of an arena, a field each, planned by all processes together; no row is set yet."""
-    _import()
     from torchrec.distributed.comm_ops import set_gradient_division
     from torchrec.distributed.embedding import EmbeddingCollectionSharder
     from torchrec.distributed.types import ShardingEnv
@@ -436,7 +431,8 @@ def _group(team: Team, device: torch.device) -> dist.ProcessGroup:
 
 
 def _import() -> None:
-    """Import TorchRec, some seconds of work, without what its parts have to tell each other."""
+    """Import TorchRec, some seconds of work, without what its parts have to tell each other; as ``check_versions``."""
+    check_versions()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import torchrec  # noqa: F401  # registers what its parts below need
