@@ -1,7 +1,7 @@
 import pytest
 
 from crossfield.errors import ConfigError
-from crossfield.fitting import check_same
+from crossfield.fitting import check_same, check_tables
 from crossfield.recipe import Recipe
 
 
@@ -20,3 +20,13 @@ def test_recipes_are_the_same_but_for_what_may_change() -> None:
         check_same(recipe_of(calibration={"method": "platt"}).plain(), now, free={"train.threads"})
     with pytest.raises(ConfigError, match=r"train\.lr was 0\.5 .*--overwrite"):
         check_same(recipe_of(train={"lr": 0.5}).plain(), now)
+
+
+def test_what_torchrec_cannot_do_is_refused_before_rows_are_read() -> None:
+    with pytest.raises(ConfigError, match=r'train\.table_cache is for train\.tables = "torchrec"; set that too'):
+        check_tables(recipe_of(train={"table_cache": 0.5}), "cpu")
+    fused = {"tables": "torchrec", "optimizer": "sgd"}
+    with pytest.raises(ConfigError, match=r"train\.table_cache keeps rows on a GPU, and this is a CPU"):
+        check_tables(recipe_of(train={**fused, "table_cache": 0.5}), "cpu")
+    with pytest.raises(ConfigError, match=r"train\.cuda_graph is not for"):
+        check_tables(recipe_of(train={**fused, "cuda_graph": True}), "cuda")

@@ -16,6 +16,7 @@ from crossfield.models.base import Model
 from crossfield.recording import RecordedStep
 from crossfield.schema import Field, ModelSchema
 from crossfield.train import TrainConfig, Trainer
+from tests.distributed.test_torchrec_tables import needs_torchrec
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -106,3 +107,19 @@ def test_bf16_and_checkpoints_on_a_gpu(store: Store, tmp_path: Path) -> None:
     result = Trainer(model, Reader(store, batch_size=BATCH), more, folder=tmp_path).fit(resume=True)
     assert len(result.history) == 3
     assert all(np.isfinite(one["train_loss"]) for one in result.history)
+
+
+@needs_torchrec
+@pytest.mark.filterwarnings("ignore")  # of others' packages
+@pytest.mark.parametrize("cache", [None, 0.5])
+@pytest.mark.parametrize("optimizer", ["lazy_adam", "rowwise_adagrad", "adagrad", "sgd"])
+def test_tables_that_torchrec_holds_learn_what_those_in_memory_do(
+    optimizer: str, cache: float | None, store: Store
+) -> None:
+    settings = {"optimizer": optimizer, "cuda_graph": False}
+    held, _ = fit("dcn_v2", store, GPU, tables="torchrec", table_cache=cache, **settings)
+    assert next(held.parameters()).device.type == "cpu", "whole tables need not fit a GPU"
+    on_cpu, _ = fit("dcn_v2", store, torch.device("cpu"), **settings)
+    rows = list(Reader(store, batch_size=NUM_ROWS, shuffle=False).epoch())
+    ours, theirs = predict(held, rows).logits, predict(on_cpu, rows).logits
+    assert np.abs(ours - theirs).mean() < 0.02 * np.abs(theirs).mean() + 1e-3

@@ -43,6 +43,14 @@ def plan_of(recipe: Recipe, *, steps: int = 0, valid: bool = True) -> Plan:
     return make_plan(recipe, rows(), rows(FRAME.head(20)) if valid else None, steps=steps, out=Path(), device=CPU)
 
 
+@pytest.mark.parametrize(("steps", "ranks"), [(5, None), (0, 2)])
+def test_of_tables_that_torchrec_holds_a_plan_only_counts(steps: int, ranks: int | None) -> None:
+    recipe = recipe_of(tables="torchrec", optimizer="sgd")
+    assert plan_of(recipe).probe is None
+    with pytest.raises(ConfigError, match=r"a plan only counts: .*add --no-probe, and leave --ranks out"):
+        make_plan(recipe, rows(), None, steps=steps, out=Path(), device=CPU, ranks=ranks)
+
+
 def test_what_is_counted_without_a_step() -> None:
     found = plan_of(recipe_of())
     assert (found.train_rows, found.valid_rows, found.dense_features) == (100, 20, 1)
