@@ -148,7 +148,7 @@ def make_plan(
     ConfigError or RunError as a fit does.
     """
     check_trainable(recipe, train.schema)
-    check_tables(recipe, str(device))
+    _check_tables(recipe, device)
     if recipe.train.tables == "torchrec" and (steps or ranks is not None):
         raise ConfigError(
             'with train.tables = "torchrec" a plan only counts: how tables are laid out a run says at its start; add '
@@ -213,9 +213,15 @@ def _counter(recipe: Recipe, encoder: Encoder, train_rows: int, *, device: torch
     return footprint
 
 
+def _check_tables(recipe: Recipe, device: torch.device) -> None:
+    """As a fit does; TorchRec need not be there to be counted with."""
+    if recipe.train.tables != "torchrec":
+        check_tables(recipe, str(device))
+
+
 def _savings(plan: Plan, encoder: Encoder, footprint: _Counter, device: torch.device) -> tuple[Saving, ...]:
     def needs(recipe: Recipe, schema: ModelSchema) -> int:
-        check_tables(recipe, str(device))
+        _check_tables(recipe, device)
         return footprint(recipe, schema).needed(has_valid=plan.valid_rows > 0)
 
     return savings(plan.recipe, encoder, needs=needs, room=plan.available or 0)

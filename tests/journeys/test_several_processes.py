@@ -88,7 +88,8 @@ def fit_pairs(team: Team, model: str) -> dict[str, Any]:
 def test_negatives_and_rankings_are_those_of_one_process(model: str) -> None:
     one = fit_pairs(Team(), model)
     for several in all_well(launch(fit_pairs, 2, model)):
-        np.testing.assert_allclose(several["scores"], one["scores"], rtol=1e-5)
+        # Adam divides what is nearly no gradient by itself, so that single scores may differ by more than weights do.
+        np.testing.assert_allclose(several["scores"], one["scores"], rtol=1e-4)
         for record, expected in zip(several["history"], one["history"], strict=True):
             assert record["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-5)
             assert record["hr@10"] == pytest.approx(expected["hr@10"], abs=0.01)
