@@ -481,10 +481,11 @@ def test_no_rows_are_an_error(tmp_path: Path) -> None:
 
 def test_bf16_keeps_weights_in_fp32_and_stays_close(store: Store) -> None:
     single, half = Run(store, evaluate=train_loss(store)), Run(store, evaluate=train_loss(store))
-    first, second = single.fit(epochs=3), half.fit(epochs=3, precision="bf16")
+    # At a rate at which a rounding is not amplified: 0.011 at most over 12 seeds.
+    first, second = single.fit(epochs=3, lr=3e-3), half.fit(epochs=3, lr=3e-3, precision="bf16")
     assert all(value.dtype != torch.bfloat16 for value in half.model.state_dict().values())
     assert weights(single.model) != weights(half.model)
-    assert first.history[-1]["log_loss"] == pytest.approx(second.history[-1]["log_loss"], abs=0.03)
+    assert first.history[-1]["log_loss"] == pytest.approx(second.history[-1]["log_loss"], abs=0.02)
     assert "bf16 as asked" in second.notes
 
 

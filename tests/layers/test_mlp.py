@@ -3,6 +3,7 @@ import torch
 from torch import nn
 from torch.autograd import gradcheck
 
+from crossfield.layers.dropout import Dropout
 from crossfield.layers.linear import Linear, set_padding
 from crossfield.layers.mlp import MLP, FieldMLP
 from crossfield.layers.norm import BatchNorm
@@ -10,7 +11,7 @@ from crossfield.layers.norm import BatchNorm
 
 def test_a_hidden_layer_is_linear_norm_activation_dropout() -> None:
     layers = list(MLP(3, [5, 2], batch_norm=True, dropout=0.1))
-    assert [type(one) for one in layers] == [Linear, BatchNorm, nn.ReLU, nn.Dropout] * 2
+    assert [type(one) for one in layers] == [Linear, BatchNorm, nn.ReLU, Dropout] * 2
 
 
 def test_output_is_the_nested_formula() -> None:

@@ -4,6 +4,7 @@ import math
 
 from torch import Tensor, nn
 
+from crossfield.layers.dropout import Dropout
 from crossfield.layers.linear import Linear
 
 
@@ -43,7 +44,7 @@ class EncoderLayer(nn.Module):
         self.attention = SelfAttention(dim, num_heads)
         self.feed_forward = nn.Sequential(Linear(dim, hidden_dim), nn.ReLU(), Linear(hidden_dim, dim))
         self.attention_norm, self.feed_forward_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """[B, M, D] -> [B, M, D]."""

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from crossfield.layers.dropout import Dropout
 from crossfield.layers.linear import Linear
 
 SMALLEST_SQUARE = 1e-8
@@ -34,7 +35,7 @@ class EulerLayer(nn.Module):
         self.delta_theta = nn.Parameter(0.01 * torch.randn(num_outputs, dim))
         self.W = Linear(num_inputs * dim, num_outputs * dim)
         self.norm_r, self.norm_p = (nn.LayerNorm(dim) if layer_norm else nn.Identity() for _ in range(2))
-        self.drop_explicit, self.drop_implicit = nn.Dropout(explicit_dropout), nn.Dropout(implicit_dropout)
+        self.drop_explicit, self.drop_implicit = Dropout(explicit_dropout), Dropout(implicit_dropout)
 
     def forward(self, r: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         """Real and imaginary parts r, p [B, M, D] -> [B, K, D] each."""

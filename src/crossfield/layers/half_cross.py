@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from crossfield.layers.cross import CrossStack
+from crossfield.layers.dropout import Dropout
 from crossfield.layers.linear import Linear
 from crossfield.layers.norm import BatchNorm
 
@@ -28,7 +29,7 @@ class HalfCrossLayer(nn.Module):
         self.scale = LayerNormMask(dim // 2) if aggregation == "self_mask" else Affine(dim // 2)
         # PAPER: the authors' code draws b from U(0, 1); the paper is silent.
         self.bias = nn.Parameter(torch.rand(dim))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, anchor: Tensor, x: Tensor) -> Tensor:
         """Anchor a [B, K, H], x_l [B, K, H] -> x_{l+1} [B, K, H]."""

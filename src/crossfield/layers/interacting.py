@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from crossfield.layers.dropout import Dropout
 from crossfield.layers.linear import Linear
 
 Residual = Literal["linear", "identity", "none"]
@@ -42,7 +43,7 @@ class InteractingLayer(nn.Module):
         if residual == "linear" or (residual == "identity" and input_dim != self.output_dim):
             self.W_Res = Linear(input_dim, self.output_dim, bias=False)
         self.norm = nn.LayerNorm(self.output_dim) if layer_norm else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """[B, M, D] -> [B, M, output_dim]."""

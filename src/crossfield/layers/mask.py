@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from crossfield.errors import ConfigError
+from crossfield.layers.dropout import Dropout
 from crossfield.layers.linear import Linear
 
 
@@ -24,7 +25,7 @@ class MaskBlock(nn.Module):
         self.mask = nn.Sequential(Linear(emb_dim, aggregation_dim), nn.ReLU(), Linear(aggregation_dim, input_dim))
         self.hidden = nn.Sequential(Linear(input_dim, output_dim, bias=False), nn.LayerNorm(output_dim), nn.ReLU())
         if dropout:
-            self.hidden.append(nn.Dropout(dropout))
+            self.hidden.append(Dropout(dropout))
 
     def forward(self, v_emb: Tensor, v: Tensor) -> Tensor:
         """V_emb [B, H], V [B, in] -> [B, out]."""

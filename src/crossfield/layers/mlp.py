@@ -6,6 +6,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from crossfield.layers.dropout import Dropout
 from crossfield.layers.linear import Linear, padded_linear
 from crossfield.layers.norm import BatchNorm
 from crossfield.layers.precision import in_autocast_format
@@ -44,7 +45,7 @@ class MLP(nn.Sequential):
                 self.append(BatchNorm(width))
             self.append(ACTIVATIONS[activation]())
             if dropout:
-                self.append(nn.Dropout(dropout))
+                self.append(Dropout(dropout))
             self.output_dim = width
 
     def forward(self, input: Tensor) -> Tensor:

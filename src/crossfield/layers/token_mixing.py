@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from crossfield.layers.dropout import Dropout
+
 
 def mix_tokens(tokens: Tensor) -> Tensor:
     """Token h becomes part h of every token side by side, [B, T, D] -> [B, T, D]; T divides D (section 3.3.1).
@@ -45,7 +47,7 @@ class RankMixerBlock(nn.Module):
         self.wide = PerTokenLinear(num_tokens, dim, expansion * dim)
         self.narrow = PerTokenLinear(num_tokens, expansion * dim, dim)
         self.mixing_norm, self.feed_forward_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
