@@ -23,6 +23,7 @@ from crossfield.mapped import on_disk
 from crossfield.models.base import Model
 from crossfield.models.deepfm import DeepFM, DeepFMConfig
 from crossfield.models.finalnet import FinalNet, FinalNetConfig
+from crossfield.models.mf import MF, MFConfig
 from crossfield.objectives import Branches, bce_objective, distillation_objective
 from crossfield.schema import Field, Kind, ModelSchema
 from crossfield.train import Report, TrainConfig, Trainer, TrainResult
@@ -518,6 +519,23 @@ def flat_store(tmp_path: Path) -> Iterator[Store]:
     schema = ModelSchema(dense=SCHEMA.dense, categorical=SCHEMA.categorical, user="user", item="item")
     flat = Encoded(**{**vars(rows), "sequences": {}})
     yield write_store([flat], tmp_path / "flat", model_schema=schema, fingerprint="f")
+
+
+@pytest.mark.filterwarnings("ignore:::torch")  # what torch's compiler warns of in its own code
+def test_compiled_steps_are_compiled_once(flat_store: Store) -> None:
+    torch._dynamo.reset()
+    model = MF(flat_store.model_schema, MFConfig(embedding_dim=4))
+    config = TrainConfig(batch_size=BATCH, epochs=3, precision="fp32", compile="on")
+    steps: list[int] = []
+
+    def forbid(report: Report) -> None:
+        """After the first epoch nothing new can come."""
+        steps.append(report.step)
+        torch._dynamo.config.error_on_recompile = bool(report.step)
+
+    with torch._dynamo.config.patch(error_on_recompile=False):
+        Trainer(model, Reader(flat_store, batch_size=BATCH), config, on_report=forbid).fit()
+    assert max(steps) == 3 * NUM_BATCHES
 
 
 @pytest.mark.slow

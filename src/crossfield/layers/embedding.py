@@ -97,12 +97,6 @@ class _RowLookup(torch.autograd.Function):
         return sparse, None
 
 
-@eager
-def _row_lookup(weight: Tensor, found: Found) -> Tensor:
-    looked_up: Tensor = _RowLookup.apply(weight, found)  # type: ignore[no-untyped-call]  # torch does not type it
-    return looked_up
-
-
 def is_padded(weight: Tensor) -> bool:
     """Whether the sparse gradient of this table is padded, as ``EmbeddingArena.pad`` wants it."""
     return getattr(weight, "_is_padded", False)
@@ -144,12 +138,17 @@ class EmbeddingArena(nn.Module):
     def read(self, rows: Tensor, found: Found | None) -> Tensor:
         """Vectors [n, D] of arena rows [n] int64; with what was found of them where the arena seeks."""
         if self.seeks and found is not None:
-            self.lookups += 1
-            looked_up: Tensor = _row_lookup(self.weight, found)
-            return looked_up
+            return self._seek(found)
         if self.on_disk:
             fetch(self.weight, rows)
         return self.weight.index_select(0, rows)
+
+    # A compiled graph would be compiled anew whenever the count changes.
+    @eager
+    def _seek(self, found: Found) -> Tensor:
+        self.lookups += 1
+        looked_up: Tensor = _RowLookup.apply(self.weight, found)  # type: ignore[no-untyped-call]  # torch does not type it
+        return looked_up
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors [B, F, D] of ids [B, F] int64, one column per field of the arena."""
