@@ -102,8 +102,8 @@ TABLES = """## Tables larger than memory
 
 `--set train.tables=disk` keeps embedding tables, what their optimiser remembers and their best weights in files beside
 the run, of which the system holds in memory what is in use; the numbers are those of training in memory, to the bit. It
-is for row-sparse optimisers on a CPU. A finished run is loaded that way always: its tables are read where they are,
-when they are asked for. What it costs and why: [decision 011](decisions/011-tables-on-disk.md).
+is for row-sparse optimisers on a CPU. A finished run is loaded that way always: tables of 64 MB or more are read where
+they are, when they are asked for. What it costs and why: [decision 011](decisions/011-tables-on-disk.md).
 
 `python benchmarks/memory/tables.py --record`: an FM of {rows:,} rows of 16 + 1 numbers ({table:.1f} GB; {all:.1f} GB
 with moments and best weights) on {train:,} rows, one thread, in a memory control group; the machine had other work

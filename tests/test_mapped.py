@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import crossfield as cf
+from crossfield import bundle
 from crossfield.bundle import Bundle
 from crossfield.errors import ConfigError, RunError
 from crossfield.fitting import check_tables
@@ -117,8 +118,10 @@ def is_map_of(path: Path, tensor: Tensor) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what memory is a map of")
-def test_a_loaded_run_reads_its_tables_where_they_are(tmp_path: Path) -> None:
+def test_a_loaded_run_reads_large_tables_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = fitted(tmp_path)
+    assert not any(is_map_of(tmp_path, one) for one in Bundle.load(tmp_path).model.parameters())
+    monkeypatch.setattr(bundle, "LARGE_TABLE", 0)
     model = Bundle.load(tmp_path).model
     tables = [one.weight for one in model.modules() if isinstance(one, EmbeddingArena)]
     assert tables and all(is_map_of(tmp_path / "model.safetensors", one) for one in tables)

@@ -36,6 +36,8 @@ from crossfield.models.base import Model
 from crossfield.recipe import Recipe
 
 KIND = "run"
+LARGE_TABLE = 1 << 26
+"""Bytes from which a finished run's table is read where it is; a smaller one is in memory at once (64 MB)."""
 TRAINING = "training"
 """Folder and kind of what an update goes on from, sealed by itself: a prediction does not read it."""
 
@@ -122,10 +124,11 @@ class Bundle:
 
 
 def _fill(model: Model, weights: Mapping[str, Tensor]) -> None:
-    """Tables stay maps of their file: read as they are needed, no larger than memory, shared by all that serve them."""
-    tables = {f"{name}.weight" for name, one in model.named_modules() if isinstance(one, EmbeddingArena)}
+    """Large tables stay maps of their file: read as they are needed, shared by all processes that serve them."""
+    arenas = {f"{name}.weight": one for name, one in model.named_modules() if isinstance(one, EmbeddingArena)}
+    large = {name for name in arenas if name in weights and weights[name].nbytes >= LARGE_TABLE}
     # What is computed with is copied: arithmetic on numbers that torch has not aligned may end in other last bits.
-    own = {name: at_random(value) if name in tables else value.clone() for name, value in weights.items()}
+    own = {name: at_random(value) if name in large else value.clone() for name, value in weights.items()}
     model.load_state_dict(own, assign=True)
 
 
