@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from crossfield.config import Config
+from crossfield.files import typed
 from crossfield.layers.embedding import DenseEmbedding, EmbeddingArena, is_padded
 from crossfield.mapped import fetch, zeros_beside
 
@@ -431,9 +432,15 @@ class Optimizers:
         return {name: part.optimizer.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what ``state_dict`` gave."""
+        """Take over what ``state_dict`` gave: the states and the learning rates; all else is as it was configured.
+
+        Raises KeyError, TypeError, ValueError or CorruptError where that is something else.
+        """
         for name, part in self.parts.items():
-            part.optimizer.load_state_dict(state[name])
+            now = part.optimizer.state_dict()["param_groups"]
+            before = state[name]["param_groups"]
+            groups = [{**one, "lr": typed(float, old["lr"])} for one, old in zip(now, before, strict=True)]
+            part.optimizer.load_state_dict({**state[name], "param_groups": groups})
 
 
 def _with_l2(part: Part) -> list[tuple[Tensor, Tensor]]:

@@ -473,6 +473,8 @@ class Trainer:
         self.model.load_state_dict(self._spread.join_model(state["model"]))
         self._optimizers.load_state_dict(self._spread.join_optimizers(state["optimizers"], self._optimizers))
         self._at = typed(_Progress, state["progress"])
+        for record in self._at.history:
+            typed(int, record["step"])
         if state["best"] is not None:
             best = self._spread.join_model(state["best"])
             now = self.model.state_dict()
