@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import polars as pl
 
@@ -183,8 +184,8 @@ def _table(mistakes: Sequence[tuple[str, str]]) -> str:
 
 def _said(words: str) -> tuple[int, str]:
     """Exit code of a command and the last line that it printed on standard error."""
-    sys.argv, out, error = ["crossfield", *words.split()], io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+    out, error, argv = io.StringIO(), io.StringIO(), ["crossfield", *words.split()]
+    with patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
         try:
             main()
         except SystemExit as stop:
