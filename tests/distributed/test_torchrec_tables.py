@@ -325,7 +325,7 @@ def trained(
         losses: list[float] = []
         more = replace(case, settings={**case.settings, "epochs": epochs})
         made = trainer(team, more, folder, losses, folder=None if runs is None else runs / str(place))
-        made._evaluate = lambda model, made=made: {"auc": AUC[made._at.evaluations]}  # type: ignore[misc]
+        made._evaluate = lambda model, made=made: {"auc": AUC[made._at.evaluations]}  # type: ignore[misc]  # a method of this one object
         made.fit(resume=True)
         assert made._plateau is not None and made._at.evaluations == 2 * epochs
         weights = {name: one.numpy().copy() for name, one in made.model.state_dict().items()}
