@@ -125,8 +125,8 @@ class Bundle:
 
 def _fill(model: Model, weights: Mapping[str, Tensor]) -> None:
     """Large tables stay maps of their file: read as they are needed, shared by all processes that serve them."""
-    arenas = {f"{name}.weight": one for name, one in model.named_modules() if isinstance(one, EmbeddingArena)}
-    large = {name for name in arenas if name in weights and weights[name].nbytes >= LARGE_TABLE}
+    tables = {f"{name}.weight" for name, one in model.named_modules() if isinstance(one, EmbeddingArena)}
+    large = {name for name in tables & weights.keys() if weights[name].nbytes >= LARGE_TABLE}
     # What is computed with is copied: arithmetic on numbers that torch has not aligned may end in other last bits.
     own = {name: at_random(value) if name in large else value.clone() for name, value in weights.items()}
     model.load_state_dict(own, assign=True)

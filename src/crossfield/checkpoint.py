@@ -157,9 +157,9 @@ def _write(folder: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, An
 def load_checkpoint(folder: Path, team: Team = ALONE) -> Checkpoint | None:
     """The newest checkpoint that is whole, or None where there is none yet.
 
-    Tensors are maps of the file, to be copied and not to be kept: no larger than memory has to be read at once, and
-    what computes with them wants them aligned. Pieces stay where they are until they are picked. Of a team the first
-    process searches. Raises CorruptError where there are checkpoints and all are damaged.
+    Tensors are maps of the file, which may be larger than memory: whoever computes with one copies it, for a map is not
+    aligned as torch wants it. Pieces stay where they are until they are picked. Of a team the first process searches.
+    Raises CorruptError where there are checkpoints and all are damaged.
     """
     found: list[Checkpoint | None] = []
 

@@ -61,7 +61,6 @@ class QuickOptimizer(torch.optim.Optimizer):
     """A torch optimiser that starts at once."""
 
     add_param_group = _unwrapped(torch.optim.Optimizer.add_param_group)
-    zero_grad = _unwrapped(torch.optim.Optimizer.zero_grad)
     state_dict = _unwrapped(torch.optim.Optimizer.state_dict)
     load_state_dict = _unwrapped(torch.optim.Optimizer.load_state_dict)
 
