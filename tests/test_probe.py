@@ -108,6 +108,25 @@ def test_evaluation_is_scaled_up_from_a_part(tmp_path: Path, monkeypatch: pytest
     assert seen == [50]
 
 
+@pytest.mark.parametrize(("items", "expected"), [("drawn", 10), ("all", 25)])
+def test_a_part_of_pairs_is_as_large_as_their_lists_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, items: str, expected: int
+) -> None:
+    recipe, seen = recipe_of("gmf", monitor_items=items), []
+
+    def monitor(fewer: Prepared, _: Any) -> Any:
+        assert fewer.valid is not None
+        seen.append(fewer.valid.num_rows)
+        return lambda model: {}
+
+    monkeypatch.setattr(probe, "_EVALUATED", 1000)
+    monkeypatch.setattr(probe, "ranking_monitor", monitor)
+    data = prepared(recipe, tmp_path, label=False)
+    assert data.entities is not None and len(data.entities.items) == 40
+    run_probe(recipe, data, steps=1, work=tmp_path, device=CPU)
+    assert seen == [expected]
+
+
 def test_without_validation_rows_and_double(tmp_path: Path) -> None:
     recipe = recipe_of(threads=1, precision="fp32")
     found = run_probe(recipe, prepared(recipe, tmp_path, has_valid=False), steps=2, work=tmp_path, device=CPU)

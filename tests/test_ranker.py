@@ -157,6 +157,17 @@ def test_implicit_pairs_are_ranked(tmp_path: Path) -> None:
     assert "intervals" not in ranker.evaluate(test, intervals=False)
 
 
+def test_validation_among_all_items_is_what_evaluation_says_of_the_kept_weights() -> None:
+    log = click_log(6000).filter(pl.col("click") == 1).select("user_id", "item_id").unique(maintain_order=True)
+    train, valid = cf.load(log, user="user_id", item="item_id", quiet=True).split("random", sizes=(0.8, 0.2), seed=1)
+    choice = {"monitor_items": "all", "monitor": "recall@20", "patience": 1}
+    ranker = cf.Ranker("gmf", train={**TRAIN, **choice, "epochs": 6}).fit(train, valid, quiet=True)
+    said, found = ranker.about["valid"], ranker.evaluate(valid, ks=(10, 20), intervals=False)
+    assert said == pytest.approx({name: found[name] for name in ("hr@10", "ndcg@10", "recall@20", "ndcg@20")})
+    best = max(ranker.about["history"], key=lambda one: one["recall@20"])
+    assert (best["epoch"], best["recall@20"]) == (ranker.about["best_epoch"], said["recall@20"])
+
+
 def test_neumf_starts_from_a_trained_gmf_and_mlp(tmp_path: Path) -> None:
     log = click_log(3000).filter(pl.col("click") == 1).select("user_id", "item_id").unique(maintain_order=True)
     train, valid, _ = cf.load(log, user="user_id", item="item_id", quiet=True).split("leave_one_out")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
@@ -299,6 +300,13 @@ def rank_catalogue(
         **_rank_metrics(ranks, users, ks, single=False, intervals=intervals),
         **_rank_slices(ranks, users, items, ks, counts=counts, single=False, intervals=intervals),
     }
+
+
+def by_user(users: ArrayLike, items: ArrayLike) -> dict[int, Ids]:
+    """Targets for ``rank_catalogue`` from pairs, users [n] and items [n]: user -> items, in the order they come in."""
+    pairs = pl.DataFrame({"user": np.asarray(users, np.int64), "item": np.asarray(items, np.int64)})
+    grouped = pairs.group_by("user", maintain_order=True).agg("item")
+    return {user: some.to_numpy() for user, some in zip(grouped["user"], grouped["item"], strict=True)}
 
 
 def _flatten(targets: Mapping[int, ArrayLike]) -> tuple[Ids, Ids, Ids]:

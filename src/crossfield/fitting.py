@@ -17,14 +17,15 @@ from crossfield.bundle import Bundle
 from crossfield.calibration import Calibration, Method, check_rows
 from crossfield.data.dataset import Dataset
 from crossfield.data.encode import Encoder
+from crossfield.data.entities import Entities
 from crossfield.data.negatives import NegativeSampler
 from crossfield.data.resident import keep_on
 from crossfield.data.store import Position, Reader, Store
-from crossfield.data.vocabulary import Evict, Growth
+from crossfield.data.vocabulary import FIRST, Evict, Growth
 from crossfield.distributed.spread import place_on
 from crossfield.distributed.team import ALONE, Team
 from crossfield.errors import ConfigError
-from crossfield.evaluate import Predictions, predict, rank_candidates
+from crossfield.evaluate import Predictions, by_user, predict, rank_candidates, rank_catalogue
 from crossfield.files import read_json, write_json
 from crossfield.growth import grown_model, grown_state
 from crossfield.mapped import on_disk
@@ -47,6 +48,7 @@ from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
 from crossfield.scoring import device_of
 from crossfield.train import FREE_ON_RESUME, Trainer, TrainResult, check_fused, check_teamwork, fused_tables
+from crossfield.train_options import TrainConfig
 
 Listener = Callable[[Report], None]
 Say = Callable[[str], None]
@@ -327,7 +329,7 @@ def _trainer(
     team: Team = ALONE,
 ) -> Trainer:
     config, implicit = recipe.train, prepared.encoder.schema.label is None
-    evaluate = ranking_monitor(prepared, config.seed) if implicit else click_monitor(prepared.valid, team)
+    evaluate = ranking_monitor(prepared, config) if implicit else click_monitor(prepared.valid, team)
     return Trainer(
         model,
         Reader(prepared.train, batch_size=config.batch_size, seed=config.seed, rank=team.rank, world=team.size),
@@ -391,21 +393,38 @@ def _joined(found: Predictions, reader: Reader, team: Team) -> Predictions:
     return Predictions(team.add_up(logits).numpy(), labels, weights)
 
 
-def ranking_monitor(prepared: Prepared, seed: int) -> Callable[[Model], dict[str, float]] | None:
-    """What is measured on held-out pairs while training implicit data: HR@10 and NDCG@10 among 99 drawn items."""
+def ranking_monitor(prepared: Prepared, config: TrainConfig) -> Callable[[Model], dict[str, float]] | None:
+    """What is measured on held-out pairs while training implicit data, as ``config.monitor_items`` has it.
+
+    HR@10 and NDCG@10 among 99 drawn items; or these, Recall@20 and NDCG@20 among all that the user did not meet.
+    """
     valid, entities = prepared.valid, prepared.entities
     if valid is None or entities is None:
         return None
     pairs = interactions(valid)
-    known = (pairs.users > 1) & (pairs.items > 1)
+    known = (pairs.users >= FIRST) & (pairs.items >= FIRST)
     users, items = pairs.users[known].numpy(), pairs.items[known].numpy()
-    drawn = NegativeSampler(entities, per_positive=MONITOR_NEGATIVES, kind="uniform", seed=seed).draw(users)
+    if config.monitor_items == "all":
+        return partial(_among_all, entities, by_user(users, items))
+    drawn = NegativeSampler(entities, per_positive=MONITOR_NEGATIVES, kind="uniform", seed=config.seed).draw(users)
+    return partial(_among_drawn, entities, (users, items, drawn))
 
-    def measure(model: Model) -> dict[str, float]:
-        found = rank_candidates(model, entities, users, items, drawn, ks=(10,))
-        return {name: found[name] for name in ("hr@10", "ndcg@10")}
 
-    return measure
+def candidates(prepared: Prepared, config: TrainConfig) -> int:
+    """Items that ``ranking_monitor`` ranks a held-out pair among, its own included."""
+    if config.monitor_items == "all" and prepared.entities is not None:
+        return len(prepared.entities.items)
+    return 1 + MONITOR_NEGATIVES
+
+
+def _among_drawn(entities: Entities, lists: tuple[Any, Any, Any], model: Model) -> dict[str, float]:
+    found = rank_candidates(model, entities, *lists, ks=(10,), intervals=False)
+    return {name: found[name] for name in ("hr@10", "ndcg@10")}
+
+
+def _among_all(entities: Entities, targets: Mapping[int, Any], model: Model) -> dict[str, float]:
+    found = rank_catalogue(model, entities, targets, ks=(10, 20), intervals=False)
+    return {name: found[name] for name in ("hr@10", "ndcg@10", "recall@20", "ndcg@20")}
 
 
 def _describe(result: TrainResult) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from crossfield.acceleration import choose_means, settled
 from crossfield.batch import Batch
 from crossfield.data.store import Reader, write_store
 from crossfield.fitting import (
-    MONITOR_NEGATIVES,
+    candidates,
     click_monitor,
     num_negatives,
     ranking_monitor,
@@ -147,7 +147,7 @@ def _evaluation_seconds(recipe: Recipe, model: Model, prepared: Prepared, *, wor
     if valid is None or not valid.num_rows:
         return None
     examples = min(_EVALUATED, round(_EVALUATION_SECONDS * speed))
-    count = min(valid.num_rows, max(examples // (1 + MONITOR_NEGATIVES if is_implicit else 1), 1))
+    count = min(valid.num_rows, max(examples // (candidates(prepared, recipe.train) if is_implicit else 1), 1))
     part = write_store(
         [valid.encoded.select(np.arange(count) * valid.num_rows // count)],
         work / "probed",
@@ -155,7 +155,7 @@ def _evaluation_seconds(recipe: Recipe, model: Model, prepared: Prepared, *, wor
         fingerprint=valid.fingerprint,
     )
     fewer = replace(prepared, valid=part)
-    measure = ranking_monitor(fewer, recipe.train.seed) if is_implicit else click_monitor(part)
+    measure = ranking_monitor(fewer, recipe.train) if is_implicit else click_monitor(part)
     assert measure is not None  # there are validation rows, and data without a label have users and items
     started = time.perf_counter()
     measure(model)

@@ -31,7 +31,7 @@ from crossfield.data.vocabulary import Evict
 from crossfield.detective import INCIDENT
 from crossfield.distributed.team import ALONE, Team, check_alone, join
 from crossfield.errors import ConfigError, DataError, RunError, SchemaError
-from crossfield.evaluate import Predictions, click_report, id_slices, rank_candidates, rank_catalogue
+from crossfield.evaluate import Predictions, by_user, click_report, id_slices, rank_candidates, rank_catalogue
 from crossfield.evaluate import predict as predict_batches
 from crossfield.evaluate import recommend as recommend_ids
 from crossfield.files import MANIFEST, RunLock
@@ -482,9 +482,7 @@ class Ranker:
         if negatives is not None:
             drawn = self.bundle.encoder.id_of(item, pl.Series(negatives.reshape(-1))).reshape(negatives.shape)
             return rank_candidates(model, entities, users, items, drawn, ks=ks, counts=counts, intervals=intervals)
-        targets = pl.DataFrame({"user": users, "item": items}).group_by("user", maintain_order=True).agg("item")
-        held_out = {one: np.asarray(some) for one, some in zip(targets["user"], targets["item"], strict=True)}
-        return rank_catalogue(model, entities, held_out, ks=ks, counts=counts, intervals=intervals)
+        return rank_catalogue(model, entities, by_user(users, items), ks=ks, counts=counts, intervals=intervals)
 
     def recommend(
         self, users: Sequence[Any] | str | int | None = None, k: int = 10, *, filter_seen: bool = True

@@ -51,6 +51,9 @@ class TrainConfig(OptimConfig):
     """How negatives are drawn."""
     monitor: str | None = None
     """Validation metric that decides; by default the first one measured: auc with labels, hr@10 without."""
+    monitor_items: Literal["drawn", "all"] = "drawn"
+    """Without labels, what each validation pair is ranked among: 99 drawn items, quick, but blind to what happens above
+    the first hundredth; or, as evaluation does, all items that its user has not met."""
     patience: int = Field(2, ge=1)
     """Evaluations in a row without an improvement after which training stops."""
     min_delta: float = Field(1e-6, ge=0)
