@@ -28,6 +28,20 @@ def test_pairs_to_train_on_and_candidates_to_rank(tmp_path: Path) -> None:
     assert any("for 1 of 2 users" in note for note in data.notes)
 
 
+def test_the_authors_own_training_file_gives_the_same_pairs(tmp_path: Path) -> None:
+    write(tmp_path, "(0,25)\t10\t11\t12\n(1,133)\t20\t133\t22\n")
+    pairs = NCF_ML_1M.load(tmp_path).train
+    (tmp_path / "ml-1m.train.rating").write_text("0\t0\t5\t978\n0\t3\t4\t979\n1\t0\t1\t980\n1\t2\t3\t981\n")
+    rated = NCF_ML_1M.load(tmp_path).train
+    assert rated.frame.collect().equals(pairs.frame.collect())
+    assert rated.schema.fingerprint == pairs.schema.fingerprint
+    assert [path.name for path in rated.files] == ["ml-1m.train.rating"]
+    (tmp_path / "ml-1m.train.pairs").unlink()
+    assert NCF_ML_1M.missing(tmp_path) == ()
+    (tmp_path / "ml-1m.train.rating").unlink()
+    assert NCF_ML_1M.missing(tmp_path) == ("ml-1m.train.rating",)
+
+
 @pytest.mark.parametrize("negatives", ["(1,133)\t20\n(0,25)\t10\n", "(0,25)\t10\n"])
 def test_candidates_of_other_pairs_are_refused(tmp_path: Path, negatives: str) -> None:
     write(tmp_path, negatives)

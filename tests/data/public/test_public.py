@@ -21,10 +21,10 @@ def test_every_record_is_complete(name: str) -> None:
     one = PUBLIC[name]
     assert one.address.startswith(("https://", "http://"))
     assert len(one.about) > 30 and len(one.terms) > 30
-    checksums = {**one.files, **one.extra_files}.values()
+    checksums = {**one.files, **one.instead, **one.extra_files}.values()
     assert all(re.fullmatch(r"[0-9a-f]{64}|md5:[0-9a-f]{32}|git:[0-9a-f]{40}|", checksum) for checksum in checksums)
-    # Without a checksum of its own, a file comes out of an archive that has one.
-    assert all(checksums) or (one.archive is not None and one.archive.sha256 is not None)
+    # Without a checksum of its own, a file comes out of an archive that has one, or others with one serve instead.
+    assert all(checksums) or (one.archive is not None and one.archive.sha256 is not None) or all(one.instead.values())
     # Every file the loader wants is in the archive, where there is one.
     assert one.archive is None or set(one.files) <= set(one.archive.members)
 
@@ -56,9 +56,9 @@ def test_load_says_what_is_missing_where_it_belongs_and_the_terms(
     with pytest.raises(DataError) as caught:
         load_public("frappe")
     text = str(caught.value)
-    assert "train.rebuilt.libsvm, valid.libsvm, test.libsvm missing" in text
+    assert "train.csv, valid.csv, test.csv missing" in text
     assert str(tmp_path / "frappe") in text
-    assert "baltrunas.info" in text and "Research only" in text
+    assert "reczoo/Frappe_x1" in text and "Research only" in text
     assert "accept" not in text  # no archive: there is nothing to accept and fetch
     with pytest.raises(DataError, match="--accept-terms"):
         load_public("adult")

@@ -37,7 +37,7 @@ GOWALLA = PublicSet(
         "No licence is stated: collected and published for research by Cho, Myers and Leskovec (2011); cite them, "
         "and He et al. (2020, LightGCN) for the split."
     ),
-    address="https://snap.stanford.edu/data/loc-gowalla.html",
+    address="https://github.com/gusye1234/LightGCN-PyTorch/tree/master/data/gowalla",
     files={
         "train.txt": "0f086326b28a56c2e6dcb81d86ee72d4ccb7eed3a8d26788392356d8f51111cc",
         "test.txt": "099a2a73924e4b754dc6efd730d764f492321b53c38eb93298850c83acf57be3",

@@ -65,8 +65,10 @@ class PublicSet:
     options: DataConfig
     """What flags would say to read the training file by its path."""
     read: Callable[[Path], PublicData]
-    """Read the files of a folder, all of which are there."""
+    """Read the files of a folder, where none is missing."""
     archive: Archive | None = None
+    instead: Mapping[str, str] = field(default_factory=dict)
+    """Files that serve where those are not all there, and their checksums."""
     extra_files: Mapping[str, str] = field(default_factory=dict)
     """Files that are read where they are there, and their checksums."""
     home: str | None = None
@@ -83,9 +85,14 @@ class PublicSet:
         return data_folder() / (self.home or self.name)
 
     def missing(self, folder: Path | None = None) -> tuple[str, ...]:
-        """Names of the files that are not there."""
+        """Names of the files that are not there; none where others serve instead."""
         home = folder or self.folder()
-        return tuple(name for name in self.files if not (home / name).is_file())
+        serves = bool(self.instead) and all((home / name).is_file() for name in self.instead)
+        return () if serves else tuple(name for name in self.files if not (home / name).is_file())
+
+    def is_published(self, folder: Path) -> bool:
+        """Whether the files are all there themselves, so that none serve instead."""
+        return all((folder / name).is_file() for name in self.files)
 
     def load(self, folder: Path | None = None) -> PublicData:
         """Read the data set from its folder; a file that differs from the known copy is named in the notes.
@@ -107,7 +114,7 @@ class PublicSet:
         )
 
     def _changed(self, folder: Path) -> list[str]:
-        known = {**self.files, **self.extra_files}
+        known = {**self.files, **self.instead, **self.extra_files}
         return [
             f"{name} is not the copy this loader was written for (its checksum differs)"
             for name, checksum in known.items()
