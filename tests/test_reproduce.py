@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from crossfield.errors import RunError
 from crossfield.files import append_line, read_lines
 from crossfield.proof import Table
 from crossfield.proof_page import proof_page
@@ -89,6 +90,19 @@ def test_a_trial_gives_the_same_numbers_again_and_after_its_run_is_done(clicks: 
     fresh = trial(found, "fm", 1, tmp_path / "elsewhere").run()
     assert first["metrics"] == finished["metrics"] == fresh["metrics"]
     assert trial(found, "fm", 0, tmp_path).run()["metrics"] != first["metrics"]
+
+
+def test_the_line_of_a_failed_run_does_not_say_where_it_lay(
+    clicks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trial(table(clicks), "fm", 0, tmp_path)
+
+    def in_use(_: Trial) -> dict[str, Any]:
+        raise RunError(f"{one.work / 'clicks' / 'fm'} is in use")
+
+    monkeypatch.setattr(Trial, "_measure", in_use)
+    line = one.run()
+    assert (line["status"], line["error"]) == ("failed", "clicks/fm is in use")
 
 
 def test_a_failed_run_is_kept_and_tried_again(clicks: Path, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def _summary(table: Table, rows: Sequence[Row], runs: Mapping[str, Sequence[Line
     noise = sum(abs(one.mean - value) <= table.spec.margin for one, value in zip(spreads, published, strict=True))
     return (
         f"{told} Spearman's rank correlation of our means with the published values: {order:.2f}. "
-        f"{noise} differences are inside the margin of {table.spec.margin}."
+        f"Differences inside the margin of {table.spec.margin}: {noise}."
     )
 
 
