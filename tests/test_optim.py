@@ -17,6 +17,7 @@ from crossfield.optim import (
     LazyAdam,
     OptimConfig,
     Optimizers,
+    Part,
     RowOptimizer,
     RowwiseAdagrad,
     _rounded,
@@ -169,7 +170,7 @@ def test_adagrad_is_its_slow_definition(l1: float) -> None:
 
 
 def test_ftrl_is_its_slow_definition() -> None:
-    weight = table()
+    weight = nn.Parameter(torch.zeros(ROWS, DIM, dtype=torch.float64))
     expected = slow_ftrl(weight.detach(), alpha=0.3, beta=0.7, l1=0.4, l2=0.1)
     assert_close(run_sparse(FTRL([weight], 0.3, beta=0.7, l1=0.4, l2=0.1), weight), expected)
 
@@ -182,6 +183,36 @@ def test_ftrl_first_step_by_hand_and_exact_zeros() -> None:
     # z = g; |z| = 2 > 1: w = -(2 - 1) / ((1 + 2) / 0.5) = -1/6; |z| = 0.5 and 1 do not exceed λ₁: exactly 0.
     torch.testing.assert_close(weight.detach(), torch.tensor([[-1 / 6, 0.0, 0.0]], dtype=torch.float64))
     assert weight[0, 1].item() == 0.0 and weight[0, 2].item() == 0.0
+
+
+@pytest.mark.parametrize("start", [0.8, -0.8])
+@pytest.mark.parametrize("sparse", [True, False])
+def test_ftrl_goes_on_from_weights_that_it_did_not_make(start: float, sparse: bool) -> None:
+    weight = nn.Parameter(torch.tensor([[start, 0.0]], dtype=torch.float64))
+    optimizer = FTRL([weight], 0.1, beta=0.25, l1=0.5)
+    gradient = torch.tensor([[0.5, 0.25]], dtype=torch.float64)
+    weight.grad = gradient.to_sparse(1).coalesce() if sparse else gradient
+    optimizer.step()
+    # n = 0: z = -w β/α - sgn(w) λ₁, and the step is -α g / (β + |g|) as for any weight; 0.25 does not exceed λ₁.
+    expected = torch.tensor([[start - 0.1 * 0.5 / 0.75, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(weight.detach(), expected)
+
+
+def test_another_rate_leaves_the_weights_of_ftrl_where_they_are() -> None:
+    weight = nn.Parameter(torch.zeros(1, 3, dtype=torch.float64))
+    wide = FTRL([weight], 0.1, beta=0.25, l1=0.5)
+    optimizers = Optimizers({"wide": Part(wide)})
+    for _ in range(20):
+        weight.grad = torch.tensor([[-2.0, 3.0, 0.01]], dtype=torch.float64)
+        optimizers.step()
+    before, n = weight.detach().clone(), wide.state[weight]["n"].clone()
+    for factor in (0.1, 100.0):
+        optimizers.scale_lr(factor)
+        weight.grad = torch.zeros_like(weight)
+        optimizers.step()
+        torch.testing.assert_close(weight.detach(), before)
+    assert before[0, 2] == 0.0 and weight[0, 2] == 0.0
+    torch.testing.assert_close(wide.state[weight]["n"], n)
 
 
 def test_ftrl_without_beta_keeps_untouched_weights_at_zero() -> None:

@@ -228,7 +228,7 @@ class FTRL(RowOptimizer):
     """FTRL-Proximal (McMahan et al., 2013, "Ad Click Prediction: a View from the Trenches", Algorithm 1).
 
     Per weight: σ = (√(n + g²) - √n) / α, z += g - σ w, n += g², then w = 0 where |z| <= λ₁, else
-    w = -(z - sgn(z) λ₁) / ((β + √n) / α + λ₂). The weights should start at zero.
+    w = -(z - sgn(z) λ₁) / ((β + √n) / α + λ₂).
     """
 
     def __init__(
@@ -245,18 +245,25 @@ class FTRL(RowOptimizer):
 
     def _update(self, weight: Tensor, gradient: Tensor, rows: Tensor | None, group: Mapping[str, Any]) -> None:
         state = self._zeros(weight, group, "z", "n")
-        alpha = group["lr"]
+        alpha, w = group["lr"], _take(weight, rows)
         z, n = _recall(state["z"], rows, gradient), _recall(state["n"], rows, gradient)
         root = n.sqrt()
+        z = _of_weight(w, z, (root + group["beta"]).div_(alpha).add_(group["l2"]), group["l1"])
         n.addcmul_(gradient, gradient)
         new_root = n.sqrt()
-        z.add_(gradient).sub_((new_root - root).div_(alpha).mul_(_take(weight, rows)))
+        z.add_(gradient).sub_((new_root - root).div_(alpha).mul_(w))
         _keep(state["z"], rows, z, gradient)
         _keep(state["n"], rows, n, gradient)
         curvature = new_root.add_(group["beta"]).div_(alpha).add_(group["l2"])
         # Where β = λ₂ = 0, a weight that never had a gradient has no curvature: 0 / 0 must stay 0.
         solved = torch.where(curvature > 0, -_shrink(z, group["l1"]) / curvature, 0.0)
         _put(weight, rows, solved) if rows is not None else weight.copy_(solved)
+
+
+def _of_weight(w: Tensor, z: Tensor, curvature: Tensor, l1: float) -> Tensor:
+    """The z of FTRL that has w for its minimum; where w is 0 the z that is kept, as far as it says so."""
+    # A weight may come from elsewhere than z: from a rate before a plateau, a finished run, the row of unseen ids.
+    return torch.where(w == 0, z.clamp(-l1, l1), -(w * curvature + w.sign() * l1))
 
 
 def rows_of(weight: Tensor) -> tuple[Tensor | None, Tensor]:

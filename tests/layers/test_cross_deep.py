@@ -1,7 +1,11 @@
+import pytest
 import torch
+from torch import nn
 
 from crossfield.layers.cross import CrossNet
 from crossfield.layers.cross_deep import CrossDeep, Structure
+from crossfield.layers.cross_v2 import CrossNetMix, CrossNetV2
+from crossfield.layers.gated_cross import GatedCrossNet
 from crossfield.layers.mlp import MLP
 
 
@@ -26,3 +30,24 @@ def test_without_hidden_layers_both_are_the_cross_network() -> None:
     for one in (body("stacked"), body("parallel")):
         assert one.output_dim == 3
         assert torch.equal(one(x_0), one.cross(x_0))
+
+
+@pytest.mark.parametrize(
+    "cross",
+    [
+        CrossNet(64, 3),
+        CrossNetV2(64, 3),
+        CrossNetV2(64, 3, low_rank=8),
+        CrossNetMix(64, 3, num_experts=2, rank=8, gate="softmax", nonlinearity="identity"),
+        GatedCrossNet(64, 3),
+    ],
+    ids=["v1", "v2", "low-rank", "mix", "gated"],
+)
+@pytest.mark.parametrize("std", [1e-4, 1e-2])
+def test_half_precision_keeps_the_crosses_of_small_embeddings(cross: nn.Module, std: float) -> None:
+    torch.manual_seed(0)
+    x_0, body = std * torch.randn(256, 64), CrossDeep(cross, MLP(64, ()), dim=64, structure="parallel")
+    exact = body(x_0) - x_0
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = body(x_0) - x_0
+    assert (rounded - exact).norm() < 0.02 * exact.norm()

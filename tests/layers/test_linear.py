@@ -51,11 +51,13 @@ def test_padding_rounds_up_what_is_multiplied_but_not_what_is_stored(monkeypatch
     assert sum(one.numel() for one in net.parameters()) == 22 * 33 + 34 * 16 + 17
 
 
-def test_prediction_is_float32_under_autocast() -> None:
-    hidden = torch.randn(4, 8)
+def test_prediction_is_computed_in_float32_under_autocast() -> None:
+    hidden, layer = torch.randn(64, 8), Prediction(8, 1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert Linear(8, 1)(hidden).dtype == torch.bfloat16
-        assert Prediction(8, 1)(hidden).dtype == torch.float32
+        logits = layer(hidden)
+        assert torch.equal(layer(hidden.bfloat16()), layer(hidden.bfloat16().float()))
+    assert torch.equal(logits, layer(hidden))
 
 
 SCHEMA = ModelSchema(

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from crossfield.layers.norm import BatchNorm
+from crossfield.layers.norm import BatchNorm, LayerNorm
 
 
 def test_training_normalises_by_the_batch() -> None:
@@ -28,3 +28,24 @@ def test_fewer_than_two_rows_use_and_keep_the_running_statistics(size: int) -> N
     output.sum().backward()
     assert torch.equal(output, layer.eval()(x)) and output.shape == (size, 2)
     assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+
+
+def test_gain_and_shift_get_their_whole_gradient_in_half_precision() -> None:
+    torch.manual_seed(0)
+    layer, x = LayerNorm(16), torch.randn(65_536, 16)
+    pull = torch.randn(16) + torch.rand(65_536, 16) / 100
+    gradients = {}
+    for kind in (torch.float32, torch.bfloat16):
+        layer.zero_grad()
+        output = layer(x.to(kind))
+        (output.float() * pull).sum().backward()
+        gradients[kind] = {name: one.grad for name, one in layer.named_parameters()}
+        assert output.dtype == torch.float32
+    for name, exact in gradients[torch.float32].items():
+        assert exact is not None
+        torch.testing.assert_close(gradients[torch.bfloat16][name], exact, rtol=0.01, atol=3.0, msg=name)
+
+
+def test_in_full_precision_it_is_torch_s() -> None:
+    x = torch.randn(5, 3, 4, dtype=torch.float64)
+    torch.testing.assert_close(LayerNorm(4).double()(x), torch.nn.functional.layer_norm(x, (4,)))

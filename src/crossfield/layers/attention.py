@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from crossfield.layers.dropout import Dropout
 from crossfield.layers.linear import Linear
+from crossfield.layers.norm import LayerNorm
 
 
 class SelfAttention(nn.Module):
@@ -43,7 +44,7 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.attention = SelfAttention(dim, num_heads)
         self.feed_forward = nn.Sequential(Linear(dim, hidden_dim), nn.ReLU(), Linear(hidden_dim, dim))
-        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention_norm, self.feed_forward_norm = LayerNorm(dim), LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
     def forward(self, vectors: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from crossfield.layers.dropout import Dropout
 from crossfield.layers.linear import Linear
+from crossfield.layers.norm import LayerNorm
 
 SMALLEST_SQUARE = 1e-8
 """Added to r² + p², so that a vector of length zero has a logarithm."""
@@ -34,7 +35,7 @@ class EulerLayer(nn.Module):
         self.delta = nn.Parameter(0.01 * torch.randn(num_outputs, dim))
         self.delta_theta = nn.Parameter(0.01 * torch.randn(num_outputs, dim))
         self.W = Linear(num_inputs * dim, num_outputs * dim)
-        self.norm_r, self.norm_p = (nn.LayerNorm(dim) if layer_norm else nn.Identity() for _ in range(2))
+        self.norm_r, self.norm_p = (LayerNorm(dim) if layer_norm else nn.Identity() for _ in range(2))
         self.drop_explicit, self.drop_implicit = Dropout(explicit_dropout), Dropout(implicit_dropout)
 
     def forward(self, r: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:

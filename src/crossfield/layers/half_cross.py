@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from crossfield.layers.cross import CrossStack
 from crossfield.layers.dropout import Dropout
 from crossfield.layers.linear import Linear
-from crossfield.layers.norm import BatchNorm
+from crossfield.layers.norm import BatchNorm, LayerNorm
 
 Aggregation = Literal["self_mask", "affine"]
 
@@ -39,7 +39,7 @@ class HalfCrossLayer(nn.Module):
         return crossed
 
 
-class LayerNormMask(nn.LayerNorm):
+class LayerNormMask(LayerNorm):
     """c ⊙ ReLU(LN(c)): what lies below the mean of its vector is masked."""
 
     def forward(self, input: Tensor) -> Tensor:

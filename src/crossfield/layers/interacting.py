@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from crossfield.layers.dropout import Dropout
 from crossfield.layers.linear import Linear
+from crossfield.layers.norm import LayerNorm
 
 Residual = Literal["linear", "identity", "none"]
 
@@ -42,7 +43,7 @@ class InteractingLayer(nn.Module):
         self.W_Res: nn.Module = nn.Identity()
         if residual == "linear" or (residual == "identity" and input_dim != self.output_dim):
             self.W_Res = Linear(input_dim, self.output_dim, bias=False)
-        self.norm = nn.LayerNorm(self.output_dim) if layer_norm else nn.Identity()
+        self.norm = LayerNorm(self.output_dim) if layer_norm else nn.Identity()
         self.dropout = Dropout(dropout)
 
     def forward(self, vectors: Tensor) -> Tensor:

@@ -58,12 +58,16 @@ def set_padding(model: nn.Module, multiple: int) -> None:
 
 
 class Prediction(Linear):
-    """The last layer of a model, [B, H] -> logits [B, T]: float32 whatever precision autocast chose before it."""
+    """The last layer of a model, [B, H] -> logits [B, T], computed in float32 whatever autocast chose before it."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[B, H] -> [B, T] float32."""
-        logits = super().forward(input)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        kind = input.device.type
+        if not torch.is_autocast_enabled(kind):
+            return super().forward(input)
+        # A logit in bf16 has some ten values around -4: what tells examples apart is lost.
+        with torch.autocast(kind, enabled=False):
+            return super().forward(input.float())
 
 
 class FirstOrder(nn.Module):

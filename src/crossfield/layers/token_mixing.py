@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossfield.layers.dropout import Dropout
+from crossfield.layers.norm import LayerNorm
 
 
 def mix_tokens(tokens: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ class RankMixerBlock(nn.Module):
         super().__init__()
         self.wide = PerTokenLinear(num_tokens, dim, expansion * dim)
         self.narrow = PerTokenLinear(num_tokens, expansion * dim, dim)
-        self.mixing_norm, self.feed_forward_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.mixing_norm, self.feed_forward_norm = LayerNorm(dim), LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
