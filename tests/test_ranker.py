@@ -192,6 +192,10 @@ def test_kept_negatives_are_corrected_for() -> None:
     thinned.fit(log, log, quiet=True)
     assert thinned.predict(log).mean() == pytest.approx(log["click"].mean(), abs=0.03)
     assert thinned.about["train_rows"] < 4800
+    # What decides when to stop, and the rate that is kept, are those of the whole data.
+    found = thinned.evaluate(log, intervals=False)
+    assert thinned.about["valid"]["log_loss"] == pytest.approx(found["log_loss"], abs=1e-6)
+    assert thinned.about["train_rate"] == pytest.approx(log["click"].mean())
 
 
 def test_mistakes_before_training() -> None:

@@ -28,6 +28,7 @@ from crossfield.errors import ConfigError
 from crossfield.evaluate import Predictions, by_user, predict, rank_candidates, rank_catalogue
 from crossfield.files import read_json, write_json
 from crossfield.growth import grown_model, grown_state
+from crossfield.losses import undo_downsampling
 from crossfield.mapped import on_disk
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Interactions, Model, Solved, num_numbers
@@ -329,7 +330,8 @@ def _trainer(
     team: Team = ALONE,
 ) -> Trainer:
     config, implicit = recipe.train, prepared.encoder.schema.label is None
-    evaluate = ranking_monitor(prepared, config) if implicit else click_monitor(prepared.valid, team)
+    rate = recipe.data.negative_rate
+    evaluate = ranking_monitor(prepared, config) if implicit else click_monitor(prepared.valid, team, rate=rate)
     return Trainer(
         model,
         Reader(prepared.train, batch_size=config.batch_size, seed=config.seed, rank=team.rank, world=team.size),
@@ -362,10 +364,12 @@ def sampler_of(recipe: Recipe, prepared: Prepared) -> NegativeSampler | None:
     )
 
 
-def click_monitor(valid: Store | None, team: Team = ALONE) -> Callable[[Model], dict[str, float]] | None:
+def click_monitor(
+    valid: Store | None, team: Team = ALONE, *, rate: float = 1.0
+) -> Callable[[Model], dict[str, float]] | None:
     """What is measured on validation rows while training on labels: AUC and log loss.
 
-    Every process of a team scores its part of the rows, and measures all of them.
+    Logits are first corrected for the share ``rate`` of the negatives that training keeps. Every process of a team scores its part of the rows, and measures all of them.
     """
     if valid is None:
         return None
@@ -376,8 +380,8 @@ def click_monitor(valid: Store | None, team: Team = ALONE) -> Callable[[Model], 
         keep_on(reader, device_of(model))
         reader.position = Position()
         found = _joined(predict(model, reader.epoch()), reader, team)
-        labels = np.asarray(found.labels)
-        return {name: metric(labels, found.logits, found.weights) for name, metric in _CLICK_METRICS.items()}
+        labels, logits = np.asarray(found.labels), undo_downsampling(found.logits, rate)
+        return {name: metric(labels, logits, found.weights) for name, metric in _CLICK_METRICS.items()}
 
     return measure
 
@@ -439,7 +443,8 @@ def _describe(result: TrainResult) -> dict[str, Any]:
 
 def _about(recipe: Recipe, model: Model, prepared: Prepared) -> dict[str, Any]:
     store, origin = prepared.train, prepared.origin
-    rate = None if prepared.encoder.schema.label is None else store.positives / store.num_rows
+    num_rows = store.num_rows + prepared.rows_kept_out
+    rate = None if prepared.encoder.schema.label is None else store.positives / num_rows
     return {
         "lib": "crossfield",
         "model": recipe.name,

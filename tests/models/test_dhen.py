@@ -211,3 +211,8 @@ def test_the_weights_of_the_frappe_recipe_counted_by_hand() -> None:
     dot, linear, norm = (45 + 1) * 64 + 64 * 10 * 10, 10 * 10, 2 * 10 * 10
     head = 101 * 400 + 2 * 401 * 400 + 3 * 2 * 400 + 401
     assert sum(one.numel() for one in model.parameters()) == 5_389 * 10 + 2 * (dot + linear + norm) + head == 437_179
+
+
+def test_a_norm_over_embeddings_of_one_number_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r'norm_over = "embedding" leaves nothing of embeddings of one number'):
+        DHENConfig.of({"embedding_dim": 1, "num_heads": 1, "norm_over": "embedding"}, prefix="model")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from crossfield.errors import ConfigError
-from crossfield.models.masknet import MaskNet
+from crossfield.models.masknet import MaskNet, MaskNetConfig
 from tests.contract.cases import SCHEMAS, build, random_batch
 
 SCHEMA = SCHEMAS["mixed"]
@@ -42,3 +42,9 @@ def test_the_mask_is_made_from_the_embeddings_before_normalisation() -> None:
 def test_a_ratio_that_leaves_no_unit_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"reduction_ratio = 0.001 leaves a mask 32 wide no hidden unit"):
         build("masknet", SCHEMA, reduction_ratio=0.001)
+
+
+def test_normalised_embeddings_of_one_number_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"embedding_norm leaves nothing of embeddings of one number"):
+        MaskNetConfig.of({"embedding_dim": 1}, prefix="model")
+    assert MaskNetConfig.of({"embedding_dim": 1, "embedding_norm": False}, prefix="model").embedding_dim == 1

@@ -76,6 +76,8 @@ class DHENConfig(HiddenConfig):
 
     @model_validator(mode="after")
     def _check(self) -> "DHENConfig":
+        if self.layer_norm and self.norm_over == "embedding" and self.embedding_dim < 2:
+            raise ValueError('norm_over = "embedding" leaves nothing of embeddings of one number; widen embedding_dim')
         # Two embeddings stand for the features' own, which only the schema knows.
         for number, (width, layer) in enumerate(zip(self.widths(2), self.layers, strict=False), start=1):
             if "dot" in layer and width < 2:

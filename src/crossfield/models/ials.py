@@ -22,7 +22,7 @@ NUMBERS_AT_ONCE = 1 << 20
 
 
 class IALSConfig(ModelConfig):
-    """What iALS can be told; the defaults are the paper's for MovieLens-1M."""
+    """What iALS can be told; α₀ and λ start from the paper's for MovieLens-1M, where d is 192 and 12 epochs do."""
 
     embedding_dim: Width = 64
     """Width d of the vectors."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from crossfield.batch import Batch
@@ -36,6 +36,12 @@ class MaskNetConfig(EmbeddingConfig):
     """Widths of the hidden layers on top of parallel blocks; the serial structure has none and does not look here."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of each block's and each hidden layer's outputs that is dropped in training; not in the paper."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "MaskNetConfig":
+        if self.embedding_norm and self.embedding_dim < 2:
+            raise ValueError("embedding_norm leaves nothing of embeddings of one number; widen embedding_dim")
+        return self
 
 
 class MaskNet(Model):

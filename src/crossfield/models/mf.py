@@ -20,6 +20,8 @@ class MFConfig(EmbeddingConfig):
     l2: float = Field(0.0, ge=0)
     """λ of λ/2 (‖p_u‖² + ‖q_i‖² + b_u² + b_i²), added to the loss of every example as the paper has it;
     train.embedding_l2 counts a row of a batch once, however many examples meet it."""
+    # PAPER: with BPR and n negatives a positive, these are the mean over 1 + n examples; Rendle et al. 2009 add up a
+    # pair's user and both items, so that there the items weigh 1 + n and (1 + n) / n times as much beside the user.
 
 
 class MF(Model):
@@ -36,6 +38,7 @@ class MF(Model):
         pair = id_pair(schema)
         self.embedding = FieldEmbedding(pair, schema, config.embedding_dim, std=config.embedding_std)
         self.biases = FieldEmbedding(pair, schema, 1, std=0.0)
+        # PAPER: Rendle et al. draw negatives from all items; here items that the user has met are not drawn.
         self.bias = nn.Parameter(torch.zeros(1))
         self._l2 = config.l2
 

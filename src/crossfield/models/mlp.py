@@ -37,6 +37,7 @@ class NCFMLP(Model):
         super().__init__(schema, config)
         self.embedding = FieldEmbedding(id_pair(schema), schema, config.embedding_dim, std=config.embedding_std)
         self.tower = MLP(2 * config.embedding_dim, config.hidden, batch_norm=config.batch_norm, dropout=config.dropout)
+        # PAPER: all layers start Xavier-normal; the authors' code draws hidden ones Glorot-uniform, h LeCun-uniform.
         self.prediction = Prediction(self.tower.output_dim, 1)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -64,7 +64,8 @@ class NeuMF(Model):
         self.tower = MLP(
             2 * config.mlp_embedding_dim, config.hidden, batch_norm=config.batch_norm, dropout=config.dropout
         )
-        # PAPER: the bias is not in the formula but in the authors' code.
+        # PAPER: the bias is not in the formula but in the authors' code. Layers start Xavier-normal; theirs are drawn
+        # Glorot-uniform, h LeCun-uniform.
         self.prediction = Prediction(config.embedding_dim + self.tower.output_dim, 1)
 
     def forward(self, batch: Batch) -> Tensor:

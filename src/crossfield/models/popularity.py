@@ -40,6 +40,7 @@ class Popularity(Solved):
         weights = interactions.weights.double()
         shown = self._sum_per_item(interactions.items, weights)
         chosen = self._sum_per_item(interactions.items, weights * interactions.labels)
+        # PAPER: with negatives it is the smoothed click rate; TopPop counts choices alone.
         has_both_classes = bool((interactions.labels != interactions.labels[:1]).any())
         self.scores.copy_(self._smoothed_logit(chosen, shown) if has_both_classes else chosen.log1p())
 
