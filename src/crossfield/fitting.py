@@ -369,7 +369,8 @@ def click_monitor(
 ) -> Callable[[Model], dict[str, float]] | None:
     """What is measured on validation rows while training on labels: AUC and log loss.
 
-    Logits are first corrected for the share ``rate`` of the negatives that training keeps. Every process of a team scores its part of the rows, and measures all of them.
+    Logits are first corrected for the share ``rate`` of the negatives that training keeps. Every process of a team
+    scores its part of the rows, and measures all of them.
     """
     if valid is None:
         return None

@@ -35,8 +35,8 @@ class WideDeep(Model):
         # but one cross in its wide part. The ids of a multi-valued field are indicators: each adds its weight.
         self.wide = FirstOrder(schema, bias=False, pooling="sum")
         self.features = FlatFeatures(schema, config.embedding_dim, dense_as=config.dense_as, std=config.embedding_std)
-        # PAPER: this part learns by the run's optimiser, lazy Adam unless told otherwise, not by AdaGrad; the wide part's
-        # FTRL has a β of 1/4096 (train.wide_beta), where its own paper has 1.
+        # PAPER: this part learns by the run's optimiser, lazy Adam unless told otherwise, not by AdaGrad; the wide
+        # part's FTRL has a β of 1/4096 (train.wide_beta), where its own paper has 1.
         self.deep = MLP(self.features.output_dim, config.deep, batch_norm=config.batch_norm, dropout=config.dropout)
         self.prediction = Prediction(self.deep.output_dim, 1)
 
