@@ -15,6 +15,9 @@ norms and metrics are those of the whole batch.
 
 ## Five commands
 
+The first was run, on a CPU. Two to five (GPUs, two machines, Slurm, Kubernetes) are written for and were not run: what
+ran is gloo on CPUs, up to four processes of one machine. No GPU was at hand for any of them.
+
 1. One process, on a laptop or one GPU:
 
    ```
@@ -91,13 +94,14 @@ difference of a step's loss and of all weights in norm, the worst of {models} mo
 Within 1e-6 and 1e-5; loaded: what so many processes saved, loaded by one without TorchRec, equal to the bit."""
 BYTES = """## Bytes inside and across hosts
 
-`python benchmarks/scale/hosts.py --record`: two network namespaces stand for hosts, two gloo processes run in each, an
-8-layer DHEN of {size:.2f} MB of weights trains; megabytes a step by the interfaces' counters, all processes together,
-beside the formula for rings (its docstring). Hybrid sharding sends the least across."""
+`python benchmarks/scale/hosts.py --record`, run as root: two network namespaces stand for hosts, two gloo processes run
+in each, an 8-layer DHEN of {size:.2f} MB of weights trains; megabytes a step by the interfaces' counters, all processes
+together, beside the formula for rings (its docstring). Hybrid sharding sends the least across."""
 ENGINES = """## Preparation by Polars and by Spark
 
-`python benchmarks/scale/engines.py --record`: the same rows encoded by both, Spark on this machine alone with {tasks}
-tasks (load {load:.0f} from other runs). Spark only costs here: it is for rows that one machine cannot hold."""
+`python benchmarks/scale/engines.py DATA [DATA ...] --record`, DATA being `movielens-1m` or the `train.csv` that
+`benchmarks/speed/ctr_data.py` writes: the same rows encoded by both, Spark on this machine alone with {tasks} tasks
+(load {load:.0f} from other runs). Spark only costs here: it is for rows that one machine cannot hold."""
 TABLES = """## Tables larger than memory
 
 `--set train.tables=disk` keeps embedding tables, what their optimiser remembers and their best weights in files beside
@@ -105,10 +109,10 @@ the run, of which the system holds in memory what is in use; the numbers are tho
 is for row-sparse optimisers on a CPU. A finished run is loaded that way always: tables of 64 MB or more are read where
 they are, when they are asked for. What it costs and why: [decision 011](decisions/011-tables-on-disk.md).
 
-`python benchmarks/memory/tables.py --record`: an FM of {rows:,} rows of 16 + 1 numbers ({table:.1f} GB; {all:.1f} GB
-with moments and best weights) on {train:,} rows, one thread, in a memory control group; the machine had other work
-too. Seconds are those of the whole fit, and of loading the run, whose files are read once to be checked: the first time
-from a cold disk."""
+`python benchmarks/memory/tables.py --record`, run as root: an FM of {rows:,} rows of 16 + 1 numbers ({table:.1f} GB;
+{all:.1f} GB with moments and best weights) on {train:,} rows, one thread, in a memory control group; the machine had
+other work too. Seconds are those of the whole fit, and of loading the run, whose files are read once to be checked:
+the first time from a cold disk."""
 MODEL = """## Past this machine: a model
 
 `python benchmarks/scale/simulate.py --record` is a small model of one step on hosts of 8 GPUs, not a measurement; its
