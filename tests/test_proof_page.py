@@ -40,9 +40,24 @@ def test_rows_stand_by_value_with_their_verdicts() -> None:
     assert (
         "| fm | 2 | 0.80000 ± 0.01414 | 0.10000 ± 0.00000 | 0.80000 | +0.00000 | matches | 1,234 | 10 | 567 |" in page
     )
-    assert page.index("| fm |") < page.index("| new |") and "| new | 1 | 0.70000 | 0.10000 | - | - | - |" in page
+    assert page.index("| fm |") < page.index("| new |") and "| new | 1 of 2 | 0.70000 | 0.10000 | - | - | - |" in page
     assert "**1 of 1 comparable rows match or are above" in page and "Made up." in page
     assert "Not run here: dnn." in page
+
+
+def test_a_row_says_how_many_of_its_seeds_are_still_to_be_run() -> None:
+    found = table(seeds=3)
+    lines = [line(found, "fm", seed, 0.8) for seed in range(2)] + [line(found, "dnn", seed, 0.9) for seed in range(4)]
+    page = proof_page([found], {"clicks": lines})
+    assert "| fm | 2 of 3 | 0.8" in page and "| dnn | 4 | 0.9" in page
+
+
+def test_rows_whose_seeds_scatter_widely_are_named() -> None:
+    found = table()
+    lines = [line(found, "fm", 0, 0.75), line(found, "fm", 1, 0.85), line(found, "dnn", 0, 0.89)]
+    lines += [line(found, "dnn", 1, 0.91), line(found, "new", 0, 0.2), line(found, "new", 1, 0.9)]
+    page = proof_page([found], {"clicks": lines})
+    assert "scatter by more than 3 margins, so that a match says little: fm (standard deviation 0.07071)." in page
 
 
 def test_the_order_of_the_models_is_compared_from_three_on() -> None:

@@ -16,8 +16,16 @@ stopped goes on. Epochs and settings are chosen on validation rows or not at all
 **Verdicts are by rule.** With several seeds a row *matches* where the published value lies inside the 95 % interval for
 one more run of ours (mean ± t s √(1 + 1/n)), or differs from our mean by no more than the table's margin; else it is
 *above* or *below* it. With one seed the margin alone decides. *Published value uncertain* and *different protocol* are
-said of the row beforehand, with the reason below the table, and the rule's word stands behind them. n is the number of
-seeds."""
+said of the row beforehand, with the reason below the table, and the rule's word stands behind them. A row is
+*comparable* where a value is published that came about under the same protocol, uncertain ones included. The interval
+is as wide as our own seeds scatter, and wide in any case with two or three of them (t is 12.7 and 4.3): such a row
+matches more easily. Where seeds lie far apart the row is named below its table.
+
+n is the number of seeds, of how many that the table plans where some are still to be run. s per run is seconds by the
+clock on the threads that `crossfield reproduce --threads` gives it, one by default, while other runs shared the
+machine: it compares no models. MB is the highest peak of memory, a dash where older runs did not record it."""
+_WIDE = 3.0
+"""Standard deviations of so many margins are wide: the interval decides there, and the margin hardly matters."""
 
 
 def proof_page(tables: Sequence[Table], lines: Mapping[str, Sequence[Line]]) -> str:
@@ -36,7 +44,9 @@ def table_section(table: Table, lines: Mapping[str, Sequence[Line]]) -> list[str
     done.sort(key=lambda row: -_spread(runs[row.name], table.spec.metrics[0]).mean)
     head = f"`crossfield reproduce {table.name}`, on {table.spec.data}. Published: {table.spec.published}."
     parts = [f"## {table.spec.title}", _flat(table.spec.about), head, rows_table(table, done, runs)]
-    parts += [told for told in (_summary(table, done, runs), _failures(table, mine)) if told]
+    parts += [
+        told for told in (_summary(table, done, runs), _scatter(table, done, runs), _failures(table, mine)) if told
+    ]
     parts += picked_on_test(table, done, runs)
     if table.spec.compare:
         parts += paired_section(table, done, runs, lines.get(table.spec.compare, ()))
@@ -62,7 +72,13 @@ def _cells(table: Table, row: Row, some: Sequence[Line], shown: Sequence[str]) -
     peaks = [line["peak_mb"] for line in some if line.get("peak_mb") is not None]
     costs = f"{mean(line['seconds'] for line in some):,.0f}", f"{max(peaks):,.0f}" if peaks else "-"
     values = [value_text(_spread(some, name)) if name in some[0]["metrics"] else "-" for name in shown]
-    return row.name, str(len(some)), *values, *published, said, f"{some[0]['parameters']:,}", *costs
+    return row.name, _count(table, row, some), *values, *published, said, f"{some[0]['parameters']:,}", *costs
+
+
+def _count(table: Table, row: Row, some: Sequence[Line]) -> str:
+    """Seeds that ran, and of how many where that is not all."""
+    planned = table.seeds(row)
+    return str(len(some)) if len(some) >= planned else f"{len(some)} of {planned}"
 
 
 def value_text(spread: Spread) -> str:
@@ -92,6 +108,20 @@ def _summary(table: Table, rows: Sequence[Row], runs: Mapping[str, Sequence[Line
     return (
         f"{told} Spearman's rank correlation of our means with the published values: {order:.2f}. "
         f"Differences inside the margin of {table.spec.margin}: {noise}."
+    )
+
+
+def _scatter(table: Table, rows: Sequence[Row], runs: Mapping[str, Sequence[Line]]) -> str:
+    """Rows that match for the width of their own seeds' interval."""
+    first, margin = table.spec.metrics[0], table.spec.margin
+    spreads = {row.name: _spread(runs[row.name], first) for row in rows if first in row.spec.expected}
+    wide = [
+        f"{name} (standard deviation {one.sd:.5f})" for name, one in spreads.items() if (one.sd or 0) > _WIDE * margin
+    ]
+    return (
+        f"Seeds that scatter by more than {_WIDE:g} margins, so that a match says little: {', '.join(wide)}."
+        if wide
+        else ""
     )
 
 
