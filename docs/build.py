@@ -4,7 +4,7 @@ import ast
 import json
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -15,13 +15,15 @@ from scale_page import scale_page
 from speed_page import speed_page
 
 from crossfield.config import Config, settings_of
+from crossfield.data.encoding import FeatureEncoding
 from crossfield.models import CATALOGUE
 from crossfield.pages.page import model_page
 from crossfield.pages.render import as_markdown, as_svg, index_markdown, markdown_table
-from crossfield.proof import Spread, Table, table_names
+from crossfield.proof import Row, Spread, Table, current, table_names
 from crossfield.proof_page import value_text
 from crossfield.recipe import SECTIONS
 from crossfield.verbs import draw_tables
+from crossfield.verbs import lines_of as results_of
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "src" / "crossfield"
@@ -67,41 +69,34 @@ def bring_up_to_date(texts: Mapping[Path, str], gone: Sequence[Path] = ()) -> No
 
 
 def measured_json() -> str:
-    """Means over seeds of every recipe that has been run on public data, for the models' pages."""
-    lines = [line for path in sorted(RESULTS.glob("*.jsonl")) for line in lines_of(path)]
-    rows = [
-        {
-            "recipe": recipe,
-            "model": some[0]["model"],
-            "seeds": len(some),
-            **{key: spread([one["metrics"][key] for one in some]) for key in ("auc", "log_loss")},
-            "parameters": some[0]["parameters"],
-        }
-        for recipe, some in sorted(by_recipe(lines).items())
-    ]
-    return json.dumps(rows, indent=1) + "\n"
+    """Means over seeds of every row of the tables that was run as it is now, for the models' pages."""
+    tables = [Table.read(name) for name in table_names()]
+    found = [one for table in tables for row in table.rows if (one := measured_row(table, row)) is not None]
+    return "[\n" + ",\n".join(json.dumps(one) for one in found) + "\n]\n"
 
 
-def by_recipe(lines: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Finished runs of unchanged recipes with test metrics, by recipe; of tables only rows as they are now."""
-    now = {row.sha256 for name in table_names() for row in Table.read(name).rows}
-    found: dict[str, list[dict[str, Any]]] = {}
-    for line in lines:
-        is_current = "row_sha256" not in line or line["row_sha256"] in now
-        if line.get("recipe") and is_current and "auc" in line.get("metrics", {}):
-            found.setdefault(line["recipe"], []).append(line)
-    return found
+def measured_row(table: Table, row: Row) -> dict[str, Any] | None:
+    """What the runs of one row came to, None where there are none."""
+    some = current(row, results_of(RESULTS, table.name))
+    if not some:
+        return None
+    metrics = {name: spread([one["metrics"][name] for one in some]) for name in table.spec.metrics}
+    about = {"row": f"{table.name}/{row.name}", "data": table.spec.title, "model": some[0]["model"]}
+    return {**about, "seeds": len(some), "metrics": metrics, "parameters": some[0]["parameters"]}
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
     """Mean and standard deviation, 0 for one value, without digits that nobody can mean."""
-    return round(mean(values), 6), round(stdev(values), 6) if len(values) > 1 else 0.0
+    return round(mean(values), 7), round(stdev(values), 7) if len(values) > 1 else 0.0
 
 
 FLOOR_PLAN = """# Floor plan
 
 Drawn from the code by `make docs`: the phrases are the files' own first lines, the floors what `make check` enforces.
 A file imports only from floors below its own; files on one floor don't know each other, and no model imports a model.
+A folder is one floor here. Inside `data/`, `checks/`, `distributed/` and `pages/` there are floors of their own, which
+`pyproject.toml` lists; bricks in `layers/` may be built of other bricks. On the lowest floor `files.py` and `mapped.py`
+use `errors.py`.
 
 ## The way of a row
 
@@ -159,11 +154,21 @@ def settings_page() -> str:
     parts = ["# Settings", "Drawn from the code by `make docs`. Set any of them with `--set section.key=value`."]
     for section, config in SECTIONS.items():
         parts += [f"## [{section}]", keys_table(config)]
+        parts += feature_section() if section == "encoder" else []
     parts += ["## [model]", "`name` is a name of the catalogue; the other keys depend on it."]
     for name, kind in CATALOGUE.items():
         keys = keys_table(kind.config_type) if kind.config_type.model_fields else "No settings."
         parts += [f"### {name}", keys]
     return "\n\n".join(parts) + "\n"
+
+
+def feature_section() -> list[str]:
+    """The keys of a single feature."""
+    told = (
+        "What `[encoder.features.NAME]` may say of the feature NAME, on the command line "
+        "`--set encoder.features.NAME.KEY=VALUE`; what is `None` follows the settings above."
+    )
+    return ["### [encoder.features.NAME]", told, keys_table(FeatureEncoding)]
 
 
 def keys_table(config: type[Config]) -> str:

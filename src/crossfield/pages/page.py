@@ -24,13 +24,16 @@ from crossfield.schema import ModelSchema
 
 @dataclass(frozen=True)
 class Measured:
-    """Ours on a public data set: means and standard deviations over seeds; measured.json holds one per recipe."""
+    """Ours on a public data set; measured.json holds one per row of the tables that ``crossfield reproduce`` runs.
 
-    recipe: str
+    row: TABLE/ROW. data: the table's title. metrics: mean and standard deviation over seeds, by name.
+    """
+
+    row: str
+    data: str
     model: str
     seeds: int
-    auc: tuple[float, float]
-    log_loss: tuple[float, float]
+    metrics: dict[str, tuple[float, float]]
     parameters: int
 
 
@@ -134,5 +137,6 @@ def measured() -> list[Measured]:
     """Ours, as `make docs` last read them off the result lines."""
     text = files("crossfield.pages").joinpath("measured.json").read_text(encoding="utf-8")
     return [
-        Measured(**{**one, "auc": tuple(one["auc"]), "log_loss": tuple(one["log_loss"])}) for one in json.loads(text)
+        Measured(**{**one, "metrics": {name: tuple(values) for name, values in one["metrics"].items()}})
+        for one in json.loads(text)
     ]

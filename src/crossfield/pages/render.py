@@ -2,39 +2,58 @@
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 from crossfield.pages.diagram import diagram
 from crossfield.pages.lanes import lanes
 from crossfield.pages.page import Measured, Page
 
-METRICS = ("AUC", "log loss", "NE", "HR@10", "NDCG@10", "Recall@20", "NDCG@20", "parameters")
-"""Columns of the table of published numbers, as far as a model has them."""
-_WIDTH = 100
+METRICS = {
+    "AUC": "auc",
+    "log loss": "log_loss",
+    "NE": "ne",
+    "HR@10": "hr@10",
+    "NDCG@10": "ndcg@10",
+    "Recall@20": "recall@20",
+    "NDCG@20": "ndcg@20",
+}
+"""Columns of the table of published numbers, as far as a model has them, and their names in our results."""
+_DIGITS = {"auc": 5, "log_loss": 5}
+"""Decimals that are shown; four of all others."""
+_WIDTH, _DATA_WIDTH = 100, 25
 
 
 def number_rows(page: Page) -> tuple[list[str], list[list[str]]]:
     """Published numbers and ours beside them: the columns, and a row each."""
-    columns = [name for name in METRICS if any(name in row.metrics for row in page.published)]
-    columns = columns or (["AUC", "log loss", "parameters"] if page.measured else [])
+    named = {name for row in page.published for name in row.metrics}
+    ours = {name for one in page.measured for name in one.metrics}
+    columns = [name for name, key in METRICS.items() if name in named or key in ours]
+    columns += ["parameters"] if "parameters" in named or (ours and not page.published) else []
     rows = []
     for row in page.published:
         source = f"{row.source}; {row.setting}" if row.setting else row.source
         rows.append([row.data, *(row.metrics.get(name, "") for name in columns), source])
-        rows += [_ours(one, row.data, columns) for one in page.measured if one.recipe == row.recipe]
-    told = {row.recipe for row in page.published}
-    rows += [_ours(one, one.recipe.partition("/")[0], columns) for one in page.measured if one.recipe not in told]
+        rows += [_ours(one, row.data, columns) for one in page.measured if one.row == row.ours]
+    told = {row.ours for row in page.published}
+    rows += [_ours(one, one.data, columns) for one in page.measured if one.row not in told]
     return ["data", *columns, "from"], rows
 
 
 def _ours(one: Measured, data: str, columns: Sequence[str]) -> list[str]:
-    cells = {"AUC": _spread(one.auc), "log loss": _spread(one.log_loss), "parameters": f"{one.parameters:,}"}
-    seeds = f"{one.seeds} seeds" if one.seeds > 1 else "1 seed"
-    return [data, *(cells.get(name, "") for name in columns), f"ours, {one.recipe}, {seeds}"]
+    cells = {name: _spread(one, key) for name, key in METRICS.items()} | {"parameters": f"{one.parameters:,}"}
+    return [data, *(cells[name] for name in columns), f"ours, {one.row}, {_seeds(one)}"]
 
 
-def _spread(values: tuple[float, float]) -> str:
-    mean, sd = values
-    return f"{mean:.5f} ± {sd:.5f}" if sd else f"{mean:.5f}"
+def _seeds(one: Measured) -> str:
+    return f"{one.seeds} seeds" if one.seeds > 1 else "1 seed"
+
+
+def _spread(one: Measured, key: str) -> str:
+    """Mean and standard deviation of a metric, empty where it was not measured."""
+    if key not in one.metrics:
+        return ""
+    mean, sd = (f"{value:.{_DIGITS.get(key, 4)}f}" for value in one.metrics[key])
+    return f"{mean} ± {sd}" if one.seeds > 1 else mean
 
 
 def cost_sentence(page: Page) -> str:
@@ -80,15 +99,17 @@ def _indented(text: str) -> str:
 
 
 def _aligned(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Columns one under another; the last one, a source, is folded where the line ends."""
+    """Columns one under another; the first, the data, and the last, a source, are folded where they are long."""
     table = [head, *rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)][:-1]
-    start = sum(widths) + 2 * len(table[0])
+    widths[0] = min(widths[0], _DATA_WIDTH)
+    last_width = max(_WIDTH - sum(widths) - 2 * len(table[0]), 28)
     lines = []
-    for *cells, last in table:
-        front = "".join(f"  {cell.ljust(width)}" for cell, width in zip(cells, widths, strict=True)) + "  "
-        folded = textwrap.wrap(last, max(_WIDTH - start, 30)) or [""]
-        lines += [(front + folded[0]).rstrip(), *(" " * start + more for more in folded[1:])]
+    for data, *cells, source in table:
+        columns = [textwrap.wrap(data, widths[0]), *([cell] for cell in cells), textwrap.wrap(source, last_width)]
+        for parts in zip_longest(*columns, fillvalue=""):
+            padded = [part.ljust(width) for part, width in zip(parts, [*widths, 0], strict=True)]
+            lines.append("".join(f"  {part}" for part in padded).rstrip())
     return lines
 
 
@@ -131,19 +152,28 @@ def as_svg(page: Page) -> str:
 def index_markdown(pages: Sequence[Page]) -> str:
     """The catalogue as one page that leads to the others."""
     rows = [
-        (f"[{page.name}](models/{page.name}.md)", page.idea, f"{page.parameters:,}", f"{page.flops:,}", _best(page))
+        (
+            f"[{page.name}](models/{page.name}.md)",
+            page.idea,
+            f"{page.parameters:,}",
+            f"{page.flops:,}",
+            *_on_frappe(page),
+        )
         for page in pages
     ]
-    head = ("model", "idea", "parameters", "FLOPs", "AUC on Frappe")
+    head = ("model", "idea", "parameters", "FLOPs", "AUC on Frappe", "seeds")
     parts = [
         "# Models",
         "Drawn from the code by `make docs`; `crossfield models` lists the catalogue, `crossfield models NAME` prints "
-        "a page. Parameters and FLOPs per example are those on the columns of the tour's cinema, in the tour's sizes.",
+        "a page. Parameters and FLOPs per example are those on the columns of the tour's cinema, in the tour's sizes. "
+        "The AUC is that of the row of the model's own name in [benchmarks.md](benchmarks.md); variants are on the "
+        "model's page, and so are the HR@10 and Recall@20 of models that rank a user's items.",
         markdown_table(head, rows),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _best(page: Page) -> str:
-    found = [one.auc for one in page.measured if one.recipe.startswith("frappe/")]
-    return _spread(max(found)) if found else ""
+def _on_frappe(page: Page) -> tuple[str, str]:
+    """The AUC of the model itself, not of its best variant, and its seeds."""
+    own = next((one for one in page.measured if one.row == f"frappe/{page.name}"), None)
+    return ("", "") if own is None else (_spread(own, "auc"), str(own.seeds))
