@@ -111,6 +111,7 @@ def test_a_preparation_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert now.origin == before.origin and list(now.origin.train_sha256) == ["rows.csv"]
     assert now.words == before.words and now.words is not None
     assert (now.words.split, now.words.seed, now.words.data["label"]) == ("random", 0, "click")
+    assert Prepared.open(str(tmp_path / "prepared")).origin == before.origin
 
 
 def test_a_preparation_is_not_replaced_unasked(tmp_path: Path) -> None:

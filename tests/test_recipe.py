@@ -17,7 +17,7 @@ def test_toml_round_trip(tmp_path: Path) -> None:
     recipe = Recipe.of(VALUES)
     (tmp_path / "r.toml").write_text(recipe.to_toml())
     again = Recipe.read(tmp_path / "r.toml")
-    assert again == recipe
+    assert again == recipe == Recipe.read(str(tmp_path / "r.toml"))
     assert again.sha256 == recipe.sha256
     assert recipe.train.lr == 3e-4 and recipe.model.embedding_dim == 8
 

@@ -98,11 +98,12 @@ class Prepared:
         return self.encoder.schema
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: str | Path) -> Self:
         """What ``write_prepared`` wrote into a folder, every file checked.
 
         Raises CorruptError where a file is missing, cut or changed, or the folder is something else.
         """
+        folder = Path(folder)
         found = cls._open(folder, read_manifest(folder, KIND), verify=True)
         if found.words is None:
             raise CorruptError(f"{folder} holds the rows of one fit, without the words of a preparation")

@@ -59,9 +59,9 @@ class Recipe:
         return cls(name=name, model=model_config(name, model), **parts)
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: str | Path) -> Self:
         """Read a TOML file; raises ConfigError where it is missing, not TOML, or says something impossible."""
-        return cls.of(read_toml(path))
+        return cls.of(read_toml(Path(path)))
 
     def override(self, values: Mapping[str, Any]) -> Self:
         """A copy with dotted keys set: ``{"train.lr": 3e-4, "model.dropout": 0.1}``.
