@@ -59,7 +59,7 @@ def test_the_whole_catalogue_is_shown_when_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_model_after_the_primer_can_be_named(tmp_path: Path) -> None:
+def test_a_model_after_the_landmarks_can_be_named(tmp_path: Path) -> None:
     result = run_tour(models=["gdcn"], seeds=1, out=tmp_path / "report.html")
     assert [entry.name for entry in result.findings.entries] == ["gdcn"]
 

@@ -437,9 +437,7 @@ def tour(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any data.* recipe key.")
     ] = None,
     model: Annotated[list[str] | None, typer.Option(help="Only this model; repeat for more.")] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="The whole catalogue, not only the primer's chain.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="The whole catalogue, not only the landmarks.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Model seeds per landmark; one ranks nothing.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the rows: seconds instead of minutes.")] = False,
     quiet: QuietOption = False,

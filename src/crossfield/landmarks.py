@@ -93,7 +93,7 @@ LANDMARKS = (
     ),
     Landmark("finalmlp", "finalmlp", MLP, "Two MLPs, each with its own view of the columns, and products of the two."),
 )
-"""The primer's chain, simplest first: what the tour shows by default."""
+"""From counting to FinalMLP, simplest first: what the tour shows by default."""
 LATER: tuple[Landmark, ...] = (
     Landmark("dualmlp", "dualmlp", MLP, "FinalMLP without its gates and products: what is left shows what they add."),
     Landmark(

@@ -80,8 +80,8 @@ def run_tour(
 ) -> TourResult:
     """Train the landmarks with ``seeds`` seeds each, compare them, and write the page.
 
-    Without ``data`` on the cinema, whose truth is known. ``models`` are catalogue names; by default the primer's
-    chain, with ``everything`` the whole catalogue. A model that the data has no columns for is skipped and said so.
+    Without ``data`` on the cinema, whose truth is known. ``models`` are catalogue names; by default the landmarks,
+    with ``everything`` the whole catalogue. A model that the data has no columns for is skipped and said so.
     ``quick`` takes a tenth of the rows. ``processes`` trials run at once; more than one need a main program that can be
     imported.
 
