@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import crossfield as cf
-from crossfield.bundle import Bundle, load_training
+from crossfield.bundle import Bundle, load_training, refuse_foreign
 from crossfield.calibration import Calibration, Platt
 from crossfield.errors import CorruptError, RunError
 from crossfield.files import write_json, write_manifest
@@ -96,6 +96,44 @@ def test_what_is_no_run_is_called_so(tmp_path: Path) -> None:
     write_manifest(tmp_path, "store", names=["x.json"], about={})
     with pytest.raises(CorruptError, match="is a Crossfield store"):
         Bundle.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["training", "encoder", "recipe.toml", "manifest.json", "tensorboard", "work"])
+def test_what_no_run_wrote_is_never_in_the_way_of_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / "notes.txt").touch()
+    refuse_foreign(tmp_path)
+    if "." in name:
+        (tmp_path / name).write_text("{}")
+    else:
+        (tmp_path / name / "2024").mkdir(parents=True)
+    with pytest.raises(RunError, match=rf"holds {name}, which no run wrote .*; name another folder"):
+        refuse_foreign(tmp_path)
+
+
+def test_a_run_whose_writing_was_cut_short_can_be_replaced(
+    ranker: cf.Ranker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as cut, pytest.raises(OSError, match="no space"):
+        cut.setattr("crossfield.bundle.save_file", lambda *_: (_ for _ in ()).throw(OSError("no space")))
+        ranker.bundle.save(tmp_path)
+    assert (tmp_path / "encoder").is_dir() and not (tmp_path / "manifest.json").exists()
+    refuse_foreign(tmp_path)
+    ranker.bundle.save(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(RunError, match="encoder"):  # it was whole: whoever took its seal away may have put it there
+        refuse_foreign(tmp_path)
+
+
+def test_work_is_a_runs_by_the_recipe_in_it(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / ".recipe.json.77.part").touch()  # all that a kill left
+    refuse_foreign(tmp_path)
+    (work / "thesis.txt").touch()
+    with pytest.raises(RunError, match="holds work"):
+        refuse_foreign(tmp_path)
+    (work / "recipe.json").touch()
+    refuse_foreign(tmp_path)
 
 
 def test_a_run_says_what_it_was_made_of(ranker: cf.Ranker, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from crossfield.files import (
     atomic_path,
     confined,
     has_checksum,
+    is_ours,
     make_folder,
+    mark,
     one_state,
     read_json,
     read_lines,
@@ -33,6 +35,19 @@ def seal(folder: Path) -> Path:
     write_bytes(folder / "sub" / "b.bin", b"world")
     write_manifest(folder, "store", names=["a.bin", "sub/b.bin"], about={"rows": 2})
     return folder
+
+
+def test_a_folder_is_ours_by_its_manifest_however_damaged_or_by_its_mark(tmp_path: Path) -> None:
+    assert not is_ours(tmp_path, "store")
+    mark(tmp_path / "new", "store")
+    assert is_ours(tmp_path / "new", "store") and not is_ours(tmp_path / "new", "run")
+    mark(tmp_path / "new", "")
+    assert not is_ours(tmp_path / "new", "store")
+    seal(tmp_path)
+    (tmp_path / "a.bin").unlink()
+    assert is_ours(tmp_path, "store") and not is_ours(tmp_path, "run")
+    (tmp_path / MANIFEST).write_text('["a web page has one too"]')
+    assert not is_ours(tmp_path, "store")
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:

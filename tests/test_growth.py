@@ -179,6 +179,10 @@ def test_what_cannot_be_updated_says_so(tmp_path: Path) -> None:
     ranker.save(tmp_path / "run")
     with pytest.raises(RunError, match="another folder for the updated one"):
         ranker.update(NEW, out=tmp_path / "run", quiet=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot make the folder"):
+        ranker.update(NEW, out=tmp_path / "file" / "run", quiet=True)
+    assert "updates" not in ranker.about, "said before anything was trained"
     state = tmp_path / "run" / "training" / "tensors.safetensors"
     content = bytearray(state.read_bytes())
     content[-3] ^= 4

@@ -234,6 +234,26 @@ def test_a_saved_run_is_replaced_only_when_asked_to(ranker: cf.Ranker, tmp_path:
             ranker.save(place)
 
 
+def test_what_a_user_has_in_a_folder_is_never_replaced_by_a_run(ranker: cf.Ranker, tmp_path: Path) -> None:
+    for name in ("training/clicks.csv", "encoder/notes.txt", "work/thesis.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("mine")
+    data = cf.load(click_log(300), label="click", quiet=True)
+    fresh = cf.Ranker("fm", train=TRAIN)
+    for write in (
+        lambda: fresh.fit(data, data, out=tmp_path, quiet=True),
+        lambda: fresh.fit(data, data, out=tmp_path, resume=True, quiet=True),
+        lambda: fresh.fit(data, data, out=tmp_path, overwrite=True, quiet=True),
+        lambda: ranker.save(tmp_path, overwrite=True),
+        lambda: ranker.update(click_log(30), out=tmp_path, quiet=True),
+    ):
+        with pytest.raises(RunError, match="holds encoder, training, work, which no run wrote"):
+            write()
+    assert {one.read_text() for one in tmp_path.rglob("*.*") if one.name != ".lock"} == {"mine"}
+    with pytest.raises(RunError, match="not trained"):
+        _ = fresh.bundle
+
+
 def test_a_fit_that_fails_before_a_checkpoint_leaves_nothing(tmp_path: Path) -> None:
     log, run = click_log(300), tmp_path / "run"
     bad = log.with_columns(pl.Series("click", [2, *log["click"][1:]]))

@@ -19,6 +19,8 @@ from crossfield.files import (
     LOCK,
     MANIFEST,
     atomic_path,
+    is_ours,
+    mark,
     one_state,
     read_manifest,
     read_object,
@@ -40,6 +42,14 @@ LARGE_TABLE = 1 << 26
 """Bytes from which a finished run's table is read where it is; a smaller one is in memory at once (64 MB)."""
 TRAINING = "training"
 """Folder and kind of what an update goes on from, sealed by itself: a prediction does not read it."""
+WORK = "work"
+"""Folder of an unfinished run, inside that of the run."""
+RECIPE = "recipe.json"
+"""Whose work it is: the first file there."""
+RECORDS = ("log.jsonl", "tensorboard")
+"""What training recorded, in the folder of a finished run."""
+_PARTS = ("encoder", "entities", TRAINING)
+_FILES = ("recipe.toml", "run.json", "model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -67,8 +77,9 @@ class Bundle:
 
     def save(self, folder: Path) -> None:
         """Write and seal the run; the manifest goes last, so a run cut short in between is not taken for whole."""
+        mark(folder, KIND)
         (folder / MANIFEST).unlink(missing_ok=True)
-        for part in ("encoder", "entities", TRAINING):
+        for part in _PARTS:
             shutil.rmtree(folder / part, ignore_errors=True)
         write_bytes(folder / "recipe.toml", self.recipe.to_toml().encode())
         write_json(folder / "run.json", self.about)
@@ -79,11 +90,12 @@ class Bundle:
         with atomic_path(folder / "model.safetensors") as path, in_order(weights.values()):
             save_file(weights, path)
         parts = [p for part in ("encoder", "entities") for p in sorted((folder / part).rglob("*")) if p.is_file()]
-        names = ["recipe.toml", "run.json", "model.safetensors", *(str(p.relative_to(folder)) for p in parts)]
+        names = [*_FILES, *(str(p.relative_to(folder)) for p in parts)]
         if self.training is not None:
             (folder / TRAINING).mkdir()
             write_state(folder / TRAINING, self.training, kind=TRAINING)
         write_manifest(folder, KIND, names=names, about=self._identity)
+        mark(folder, "")
 
     def save_calibration(self, folder: Path) -> None:
         """Replace the calibration of this very run in its folder: all at once, nothing else is written."""
@@ -144,11 +156,27 @@ def check_finished(folder: Path) -> None:
     if not folder.is_dir():
         raise RunError(f"there is no run at {folder}; train one with: crossfield fit DATA --model NAME --out {folder}")
     if not (folder / MANIFEST).is_file():
-        if (folder / "work").is_dir():
+        if (folder / WORK).is_dir():
             raise RunError(f"{folder} is an unfinished run; finish it with --resume")
         if (folder / LOCK).is_file():
             raise RunError(f"{folder} is being written, or writing it was cut short; try again, or write it anew")
         raise RunError(f"{folder} is not a Crossfield run")
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise RunError where a run would take the place of something in its folder that no run wrote."""
+    names = () if is_ours(folder, KIND) else (MANIFEST, *_FILES, *_PARTS, *RECORDS)
+    found = [name for name in names if (folder / name).exists()] + ([] if _is_own(folder / WORK) else [WORK])
+    if found:
+        what = f"{', '.join(found)}, which no run wrote and a run would replace"
+        raise RunError(f"{folder} holds {what}; name another folder, or move that elsewhere")
+
+
+def _is_own(work: Path) -> bool:
+    """Whether a scratch folder is a run's, or nothing is in it yet but what a kill left of the first file."""
+    if (work / RECIPE).is_file() or not work.exists():
+        return True
+    return work.is_dir() and all(one.match(f".{RECIPE}.*.part") for one in work.iterdir())
 
 
 def read_about(folder: Path) -> dict[str, Any]:

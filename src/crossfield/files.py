@@ -230,6 +230,26 @@ def make_folder(folder: Path) -> bool:
     return is_new
 
 
+def mark(folder: Path, kind: str) -> None:
+    """Note in the lock file of a folder, before it is written, what it will hold; "" when that is sealed.
+
+    What a kill leaves in between can so be told from the files of somebody else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as file:  # in place: the lock is on this very file
+        file.write(kind)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def is_ours(folder: Path, kind: str) -> bool:
+    """Whether the files of a folder are of this kind, whole, damaged or half written, by its manifest or its mark."""
+    with suppress(CorruptError):
+        if read_object(folder / MANIFEST).get("kind") == kind:
+            return True
+    return (folder / LOCK).is_file() and (folder / LOCK).read_bytes() == kind.encode()
+
+
 class RunLock:
     """Keeps a second process out of a run directory; the lock dies with the process that holds it."""
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from crossfield import metrics
-from crossfield.bundle import Bundle
+from crossfield.bundle import RECIPE, Bundle
 from crossfield.calibration import Calibration, Method, check_rows
 from crossfield.data.dataset import Dataset
 from crossfield.data.encode import Encoder
@@ -255,7 +255,7 @@ def check_team(recipe: Recipe, team: Team) -> None:
 
 def _claim(recipe: Recipe, work: Path, resume: bool) -> None:
     """Note whose work this is, or refuse to continue somebody else's."""
-    path = work / "recipe.json"
+    path = work / RECIPE
     if resume and path.is_file():
         check_same(read_json(path), recipe.plain())
     work.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations  # Tabular is a forward reference: pandas is 
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crossfield.acceleration import check_device
-from crossfield.bundle import Bundle, load_training
+from crossfield.bundle import RECORDS, WORK, Bundle, load_training, refuse_foreign
 from crossfield.calibration import Calibration, Method
 from crossfield.checkpoint import has_checkpoint
 from crossfield.console import TrainingProgress, say, silence
@@ -138,8 +138,9 @@ class Ranker:
         recipe has none of its own; raises ConfigError where it has others.
 
         ``out`` is the run's folder: checkpoints while training, the finished bundle after it. Raises RunError where
-        a run is there already and neither ``resume`` nor ``overwrite`` is given, ConfigError where the run to resume
-        has other settings. A fit that fails before its first checkpoint leaves nothing there.
+        a run is there already and neither ``resume`` nor ``overwrite`` is given, or something that no run wrote and
+        this one would replace; ConfigError where the run to resume has other settings. A fit that fails before its
+        first checkpoint leaves nothing there.
 
         Under torchrun all processes call this with the same arguments and train together; ``out`` is then a folder
         that all of them see. The first prepares the rows, prints and writes; all have the ranker afterwards.
@@ -155,7 +156,7 @@ class Ranker:
                 self.fit(train, valid, test=test, out=scratch / "run", quiet=quiet)
                 self._bundle, self._folder = self.bundle, None
             return self
-        folder, work = Path(out), Path(out) / "work"
+        folder, work = Path(out), Path(out) / WORK
         with team.guarded(), ExitStack() as stack:
             if not team.hear(lambda: self._enter(stack, folder, train, resume=resume, overwrite=overwrite)):
                 with _kept_if_of_use(work) if team.is_first else nullcontext():
@@ -170,12 +171,12 @@ class Ranker:
         self, stack: ExitStack, folder: Path, train: Dataset | Tabular | Prepared, *, resume: bool, overwrite: bool
     ) -> bool:
         """Lock the folder of a run; whether it is finished already."""
-        stack.enter_context(RunLock(folder))
+        stack.enter_context(_reserved(folder))
         if resume and not overwrite and _is_finished(folder):
             self._bundle, self._folder = self._same_run(folder, train), folder
             return True
         if overwrite:
-            shutil.rmtree(folder / "work", ignore_errors=True)
+            _discard(folder / WORK)
         elif not resume:
             _refuse_run(folder, "give --resume to continue it or --overwrite to replace it")
         return False
@@ -215,25 +216,24 @@ class Ranker:
         check_alone("an update")
         train = self._rows(new_rows).require(labelled=self.schema.label is not None)
         held_out = None if valid is None else self._rows(valid).require(labelled=self.schema.label is not None)
-        if out is not None:
-            _refuse_run(Path(out), "name another folder for the updated one")
-        training = self._training
-        with tempfile.TemporaryDirectory(prefix="crossfield-") as scratch:
+        with ExitStack() as stack:
+            if out is not None:  # what cannot be written is said before anything is trained
+                stack.enter_context(_reserved(Path(out)))
+                _refuse_run(Path(out), "name another folder for the updated one")
             self._bundle = update_bundle(
                 self.bundle,
                 train,
                 held_out,
-                training=training,
+                training=self._training,
                 epochs=epochs,
                 evict=evict,
-                work=Path(scratch),
+                work=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crossfield-"))),
                 device=self.device,
                 listener=silence if quiet else TrainingProgress(),
                 say=silence if quiet else say,
             )
-        self._folder = None
-        if out is not None:
-            with RunLock(Path(out)):
+            self._folder = None
+            if out is not None:
                 self._save(Path(out))
         return self
 
@@ -530,9 +530,10 @@ class Ranker:
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the trained ranker: safetensors, Arrow, JSON and TOML under one checksummed manifest, never pickle.
 
-        Raises RunError where a run is there already, unless it is to be replaced, or another process writes one.
+        Raises RunError where a run is there already, unless it is to be replaced, where another process writes one,
+        or where something is there that no run wrote and this one would replace.
         """
-        with RunLock(Path(folder)):
+        with _reserved(Path(folder)):
             if not overwrite:
                 _refuse_run(Path(folder), "save to another folder, or with overwrite=True to replace it")
             self._bundle = replace(self.bundle, training=self._training)  # read before anything there is replaced
@@ -568,9 +569,18 @@ def _check_positives(schema: FeatureSchema, name: str, found: Sequence[Predictio
 
 def _tidy(folder: Path, work: Path) -> None:
     """Keep the records of a finished training and take its scratch folder away."""
-    for record in ("log.jsonl", "tensorboard"):
+    for record in RECORDS:
         _keep(work / "checkpoints" / record, folder / record)
-    shutil.rmtree(work)
+    _discard(work)
+
+
+def _discard(work: Path) -> None:
+    """Take a scratch folder away: first its name, so that no kill leaves a part of it to be taken for a run's work."""
+    gone = work.with_name(f".{work.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    if work.exists():
+        work.rename(gone)
+        shutil.rmtree(gone)
 
 
 @contextmanager
@@ -585,9 +595,17 @@ def _is_finished(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+@contextmanager
+def _reserved(folder: Path) -> Iterator[None]:
+    """A folder locked for a run; raises RunError where it cannot be, or a run would replace what no run wrote."""
+    with RunLock(folder):
+        refuse_foreign(folder)
+        yield
+
+
 def _refuse_run(folder: Path, advice: str) -> None:
     """Raise RunError where the folder holds a run."""
-    if _is_finished(folder) or (folder / "work").exists():
+    if _is_finished(folder) or (folder / WORK).exists():
         state = "a finished" if _is_finished(folder) else "an unfinished"
         raise RunError(f"{folder} holds {state} run; {advice}")
 
@@ -601,7 +619,8 @@ def _kept_if_of_use(work: Path) -> Iterator[None]:
     except BaseException:
         kept = has_checkpoint(work / "checkpoints") or (work / "checkpoints" / INCIDENT).is_dir()
         if not was_there and not kept:
-            shutil.rmtree(work, ignore_errors=True)
+            with suppress(OSError):
+                _discard(work)
         raise
 
 

@@ -15,7 +15,7 @@ import torch
 
 from crossfield.acceleration import check_device, num_cores
 from crossfield.advice import advise, plan_text
-from crossfield.bundle import check_finished
+from crossfield.bundle import RECIPE, WORK, check_finished
 from crossfield.calibration import Method
 from crossfield.checks.finding import worst_first
 from crossfield.config import settings_of
@@ -201,7 +201,7 @@ def fit(
     except KeyboardInterrupt:
         kept = f"{out} keeps what was done: the same command with --resume goes on from there"
         tell = say if is_leader() else silence
-        tell(f"interrupted; {kept if (out / 'work').exists() else 'nothing was done yet that could be kept'}")
+        tell(f"interrupted; {kept if (out / WORK).exists() else 'nothing was done yet that could be kept'}")
         raise
     if not is_leader():
         return Result(None, "")
@@ -329,16 +329,16 @@ def _updated(about: Mapping[str, Any]) -> str:
 
 def replay(run: Path, *, device: str) -> Result:
     """Train a run that stopped at numbers that are not finite again, from its last checkpoint to that step."""
-    work = run / "work"
-    if not (work / "recipe.json").is_file():
+    work = run / WORK
+    if not (work / RECIPE).is_file():
         raise RunError(f"{run} holds no unfinished run; replay is for one that stopped with an error")
-    recipe = Recipe.of(read_json(work / "recipe.json"))
+    recipe = Recipe.of(read_json(work / RECIPE))
     if recipe.data.path is None:
         raise RunError(f"{run} was trained on rows in memory, which are gone; call fit with them again")
     parts = part(recipe)
     with TemporaryDirectory(prefix="crossfield-") as scratch:
         again = Path(scratch) / "run"
-        shutil.copytree(work, again / "work")
+        shutil.copytree(work, again / WORK)
         try:
             Ranker(recipe, device=device).fit(
                 parts.train, parts.valid, test=parts.test, out=again, resume=True, quiet=True
