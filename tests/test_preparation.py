@@ -50,6 +50,22 @@ def test_other_rows_settings_or_parts_are_encoded_again(cached: Path) -> None:
     assert not prepare(recipe_of(), train, valid, work=cached).reused, "the same files, other halves"
 
 
+def test_files_of_one_name_in_several_folders_are_told_apart(cached: Path) -> None:
+    def load_days() -> Dataset:
+        return load(cached / "days", label="click")
+
+    for day in (1, 2):
+        (cached / "days" / f"day={day}").mkdir(parents=True)
+        ROWS.write_parquet(cached / "days" / f"day={day}" / "part-0.parquet")
+    prepared(load_days(), cached)
+    assert prepared(load_days(), cached).reused
+    ROWS.with_columns(click=1 - pl.col.click).write_parquet(cached / "days" / "day=1" / "part-0.parquet")
+    again = prepared(load_days(), cached)
+    assert not again.reused
+    assert list(again.origin.train_sha256) == ["day=1/part-0.parquet", "day=2/part-0.parquet"]
+    check_unchanged(again, str(cached / "days"))
+
+
 def test_a_damaged_cache_is_made_again(cached: Path) -> None:
     rows = rows_of(cached / "rows.csv")
     store = prepared(rows, cached).train

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -35,7 +36,7 @@ class Origin:
     name: str
     """Of the training rows."""
     train_sha256: dict[str, str]
-    """File name -> SHA-256 (hex) of the files of the training rows; empty for frames."""
+    """``data_sha256`` of the training rows."""
     valid_sha256: dict[str, str]
     integer_ids: list[str]
     """The user and item columns that hold integers, so that recommendations can hold integers too."""
@@ -249,7 +250,9 @@ def fingerprint(recipe: Recipe, train: Dataset, valid: Dataset | None) -> str:
     if recipe.data.negative_rate < 1:
         parts.append(recipe.train.seed)
     for data in (train, valid):
-        parts.append([data.schema.fingerprint, data_sha256(data), _plan_sha256(data)] if data is not None else [])
+        parts.append(
+            [] if data is None else [data.schema.fingerprint, [*data_sha256(data).items()], _plan_sha256(data)]
+        )
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -263,8 +266,14 @@ def _plan_sha256(data: Dataset) -> str:
 
 
 def data_sha256(data: Dataset) -> dict[str, str]:
-    """File name -> SHA-256 (hex) of the files a data set was read from; empty for frames."""
-    return {path.name: sha256_of(path) for path in data.files}
+    """File -> SHA-256 (hex) of the files a data set was read from, in their order; empty for frames."""
+    return _sha256_by_name(data.files)
+
+
+def _sha256_by_name(files: Sequence[Path]) -> dict[str, str]:
+    """Checksums by the files' paths from the folder they share: day=1/part-0.parquet, of one file its name alone."""
+    shared = os.path.commonpath([path.parent for path in files]) if files else ""
+    return {path.relative_to(shared).as_posix(): sha256_of(path) for path in files}
 
 
 def write(blocks: Iterator[Encoded], encoder: Encoder, folder: Path) -> Store:
@@ -347,5 +356,5 @@ def check_words(words: Words, recipe: Recipe) -> None:
 
 def check_unchanged(prepared: Prepared, path: str) -> None:
     """Raise ConfigError where the files under a path are not those whose rows were prepared."""
-    if {one.name: sha256_of(one) for one in find_files(path)} != prepared.origin.train_sha256:
+    if _sha256_by_name(find_files(path)) != prepared.origin.train_sha256:
         raise ConfigError(f"{path} was changed since its rows were prepared; prepare them again, or leave it out")
