@@ -6,7 +6,15 @@ import pytest
 
 from crossfield.data.dataset import Dataset, load
 from crossfield.errors import ConfigError, CorruptError, DataError, RunError
-from crossfield.preparation import Prepared, check_unchanged, check_words, fingerprint, prepare, write_prepared
+from crossfield.preparation import (
+    Prepared,
+    check_unchanged,
+    check_words,
+    data_sha256,
+    fingerprint,
+    prepare,
+    write_prepared,
+)
 from crossfield.recipe import Recipe
 
 ROWS = pl.DataFrame({"user": ["a", "b", "c", "a"] * 10, "age": [3, 1, 2, 5] * 10, "click": [0, 1, 1, 0] * 10})
@@ -82,6 +90,19 @@ def test_rows_of_frames_leave_nothing_in_the_cache(cached: Path) -> None:
     prepared(rows, cached / "work")
     assert not (cached / "cache").exists()
     assert (cached / "work" / "train").is_dir()
+
+
+def test_rows_in_memory_have_a_checksum_of_their_values_alone() -> None:
+    [expected] = data_sha256(load(ROWS, label="click")).values()
+    for same in (
+        ROWS.to_pandas(),
+        ROWS.lazy(),
+        ROWS.with_columns(pl.col("user").cast(pl.Categorical), pl.col("age").cast(pl.Int8), none=pl.lit(None)),
+        pl.concat([ROWS[:7], ROWS[7:]], rechunk=False),
+    ):
+        assert data_sha256(load(same, label="click")) == {"rows in memory": expected}
+    for other in (ROWS.reverse(), ROWS[1:], ROWS.with_columns(age=pl.col("age") + 1), ROWS.rename({"age": "years"})):
+        assert data_sha256(load(other, label="click")) != {"rows in memory": expected}
 
 
 def test_the_fingerprint_minds_the_seed_only_where_rows_are_left_out(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 import crossfield as cf
 from crossfield.calibration import Platt
+from crossfield.data.dataset import Dataset
 from crossfield.data.public import RankingTest
 from crossfield.errors import ConfigError, DataError, RunError, SchemaError
 from crossfield.metrics import probability
@@ -302,6 +303,31 @@ def test_a_finished_run_is_returned_only_for_the_same_settings_and_rows(tmp_path
     log.reverse().write_csv(tmp_path / "log.csv")
     with pytest.raises(ConfigError, match="on other rows"):
         fit()
+
+
+def test_other_rows_in_memory_are_not_taken_for_those_of_a_run(tmp_path: Path) -> None:
+    log, other = click_log(300), click_log(300, seed=9)
+    flipped = log.with_columns(click=1 - pl.col("click"))
+    bad = cf.load(log.with_columns(click=pl.lit(7)), label="click", quiet=True)
+
+    def fit(rows: pl.DataFrame, out: str, test: Dataset | None = None) -> cf.Ranker:
+        ranker, data = (
+            cf.Ranker("fm", train={**TRAIN, "checkpoint_seconds": 0}),
+            cf.load(rows, label="click", quiet=True),
+        )
+        return ranker.fit(data, log, test=test, out=tmp_path / out, resume=True, quiet=True)
+
+    with pytest.raises(DataError, match="label 'click' is 7"):
+        fit(log, "unfinished", bad)
+    for rows in (other, flipped):
+        with pytest.raises(ConfigError, match="begun with other training rows"):
+            fit(rows, "unfinished")
+    weights = fit(log, "unfinished").predict(other)
+    for rows in (other, flipped, log.reverse()):
+        with pytest.raises(ConfigError, match="on other rows"):
+            fit(rows, "unfinished")
+    same = fit(pl.concat([log[:100], log[100:]], rechunk=False), "unfinished")
+    np.testing.assert_array_equal(same.predict(other), weights)
 
 
 # Calibration

@@ -107,7 +107,7 @@ class Calibration(Config):
     curve: Platt | Isotonic
     num_rows: int
     files: dict[str, str]
-    """File name -> SHA-256 (hex) of the files of the rows; empty for frames."""
+    """File -> SHA-256 (hex) of the files of the rows; of frames, that of their rows."""
 
     @classmethod
     def fit(

@@ -58,6 +58,8 @@ NEGATIVES_PER_POSITIVE = 4
 """Drawn for implicit data when the recipe does not say; the NCF paper's number."""
 MONITOR_NEGATIVES = 99
 """A held-out item is ranked among so many while training implicit data; the NCF paper's number."""
+ROWS = "rows.json"
+"""In the folder of a run's work: the checksums of the rows it was begun with."""
 EVALUATION_ROWS = 8192
 FREE = frozenset({*(f"train.{key}" for key in FREE_ON_RESUME), "calibration.method"})
 """Recipe keys that may change where a run is gone on with: they do not touch the steps already made."""
@@ -124,13 +126,14 @@ def _prepare_together(
 ) -> Prepared:
     """What the first process prepares; the others open it when it is there."""
     if isinstance(train, Prepared):
-        team.lead(lambda: _claim(recipe, work, resume))
+        team.lead(lambda: _claim(recipe, train.origin, work, resume=resume))
         return train
     made: list[Prepared] = []
 
     def make() -> list[str]:
-        _claim(recipe, work, resume)
-        made.append(prepare(recipe, train, valid, work=work, resume=resume))
+        origin = Origin.of(train, valid)
+        _claim(recipe, origin, work, resume=resume)
+        made.append(prepare(recipe, train, valid, work=work, resume=resume, origin=origin))
         return [str(made[0].place), str(made[0].key)]
 
     place, key = team.hear(make)
@@ -253,13 +256,19 @@ def check_team(recipe: Recipe, team: Team) -> None:
     check_teamwork(recipe.train)
 
 
-def _claim(recipe: Recipe, work: Path, resume: bool) -> None:
-    """Note whose work this is, or refuse to continue somebody else's."""
-    path = work / RECIPE
+def _claim(recipe: Recipe, origin: Origin, work: Path, *, resume: bool) -> None:
+    """Note whose work this is and of which rows, or refuse to continue another's."""
+    path, rows = work / RECIPE, {"training": origin.train_sha256, "validation": origin.valid_sha256}
     if resume and path.is_file():
         check_same(read_json(path), recipe.plain())
+        before = read_json(work / ROWS) if (work / ROWS).is_file() else rows
+        if other := [part for part, checksums in rows.items() if before.get(part) != checksums]:
+            raise ConfigError(
+                f"{work} was begun with other {other[0]} rows; use the same, or --overwrite to begin anew"
+            )
     work.mkdir(parents=True, exist_ok=True)
     write_json(path, recipe.plain())
+    write_json(work / ROWS, rows)
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, free: Collection[str] = FREE) -> None:

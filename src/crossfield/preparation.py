@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 import numpy as np
+import polars as pl
 
 from crossfield.checks.finding import Finding
 from crossfield.data.cache import code_digest, filling, kept_rows, mark_used
 from crossfield.data.dataset import Dataset
-from crossfield.data.encode import Encoded, Encoder, on_disk
+from crossfield.data.encode import CHUNK_ROWS, Encoded, Encoder, on_disk
 from crossfield.data.engines import Engine
+from crossfield.data.engines.polars import PolarsEngine
 from crossfield.data.entities import Entities
 from crossfield.data.negatives import keep_mask
-from crossfield.data.source import find_files
+from crossfield.data.source import find_files, reading
 from crossfield.data.store import Store, write_store
+from crossfield.data.tokens import TEXT
 from crossfield.doctor import look_quickly
 from crossfield.errors import ConfigError, CorruptError, DataError, RunError, SchemaError
 from crossfield.files import MANIFEST, RunLock, read_manifest, sha256_of, typed, write_manifest
@@ -27,6 +30,8 @@ from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
 
 KIND = "preparation"
+IN_MEMORY = "rows in memory"
+"""Stands for the file in the checksums of rows that come from none."""
 
 
 @dataclass(frozen=True)
@@ -140,12 +145,22 @@ def _strings(values: Any) -> list[str]:
     return typed(list[str], values)  # type: ignore[no-any-return]  # it is a list of texts or an error
 
 
-def prepare(recipe: Recipe, train: Dataset, valid: Dataset | None, *, work: Path, resume: bool = False) -> Prepared:
+def prepare(
+    recipe: Recipe,
+    train: Dataset,
+    valid: Dataset | None,
+    *,
+    work: Path,
+    resume: bool = False,
+    origin: Origin | None = None,
+) -> Prepared:
     """Fit the encoder on the training rows and write the stores, or open those that are there already.
 
     Rows of files are kept in the user's cache, where a later run on unchanged files finds them; of frames, in ``work``.
+    ``origin`` is that of the rows, where it is known already: it takes a pass over them.
     """
-    key = fingerprint(recipe, train, valid)
+    origin = origin or Origin.of(train, valid)
+    key = fingerprint(recipe, train, valid, origin=origin)
     kept = kept_rows(key) if all(one.files for one in (train, valid) if one is not None) else None
     place = kept or work
     if (kept or resume) and (found := find(place, key)):
@@ -153,7 +168,7 @@ def prepare(recipe: Recipe, train: Dataset, valid: Dataset | None, *, work: Path
             mark_used(kept)
         return replace(found, reused=True)
     with nullcontext(work) if kept is None else filling(kept) as folder:
-        _encode(recipe, train, {"valid": valid}, folder=folder, about={"key": key})
+        _encode(recipe, train, {"valid": valid}, folder=folder, about={"key": key, "origin": asdict(origin)})
     return find(place, key, verify=False) or vanished(place)
 
 
@@ -180,9 +195,8 @@ def write_prepared(
     with RunLock(folder):
         if (folder / MANIFEST).exists() and not overwrite:
             raise RunError(f"{folder} holds something already; name another folder, or --overwrite to replace it")
-        _encode(
-            recipe, train, {"valid": valid, "test": test}, folder=folder, about={"words": asdict(told)}, engine=engine
-        )
+        about = {"words": asdict(told), "origin": asdict(Origin.of(train, valid))}
+        _encode(recipe, train, {"valid": valid, "test": test}, folder=folder, about=about, engine=engine)
         return Prepared._open(folder, read_manifest(folder, KIND, checksums=False), verify=False)
 
 
@@ -215,7 +229,6 @@ def _encode(
         **about,
         "stores": stores,
         "rows_kept_out": encoder.fitted.num_rows - store.num_rows,
-        "origin": asdict(Origin.of(train, valid)),
         "findings": [one.to_json() for one in findings],
     }
     names = ["encoder/encoder.json", "encoder/vocabularies.arrow", *(f"{name}/{MANIFEST}" for name in stores)]
@@ -244,30 +257,44 @@ def find(folder: Path, key: str, *, verify: bool = True) -> Prepared | None:
         return None
 
 
-def fingerprint(recipe: Recipe, train: Dataset, valid: Dataset | None) -> str:
-    """SHA-256 (hex) of all that decides the encoded rows: files, what is done to them, schema, settings, code."""
+def fingerprint(recipe: Recipe, train: Dataset, valid: Dataset | None, *, origin: Origin | None = None) -> str:
+    """SHA-256 (hex) of all that decides the encoded rows: rows, what is done to files', schema, settings, code."""
+    origin = origin or Origin.of(train, valid)
     parts = [recipe.plain()["data"], recipe.plain()["encoder"], code_digest()]
     if recipe.data.negative_rate < 1:
         parts.append(recipe.train.seed)
-    for data in (train, valid):
-        parts.append(
-            [] if data is None else [data.schema.fingerprint, [*data_sha256(data).items()], _plan_sha256(data)]
-        )
+    for data, checksums in ((train, origin.train_sha256), (valid, origin.valid_sha256)):
+        parts.append([] if data is None else [data.schema.fingerprint, [*checksums.items()], _plan_sha256(data)])
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _plan_sha256(data: Dataset) -> str:
     """SHA-256 (hex) of what is done to the files' rows, tables that are joined with them included.
 
-    Rows in memory would be part of it, so of these only the number counts: nothing of theirs is kept for other runs.
+    Of rows in memory it would hold the rows, which ``data_sha256`` knows after all that was done to them.
     """
-    plan = data.frame.serialize(format="binary") if data.files else str(data.num_rows).encode()
-    return hashlib.sha256(plan).hexdigest()
+    return hashlib.sha256(data.frame.serialize(format="binary") if data.files else b"").hexdigest()
 
 
 def data_sha256(data: Dataset) -> dict[str, str]:
-    """File -> SHA-256 (hex) of the files a data set was read from, in their order; empty for frames."""
-    return _sha256_by_name(data.files)
+    """File -> SHA-256 (hex) of the files a data set was read from, in their order; of a frame, that of its rows."""
+    return _sha256_by_name(data.files) if data.files else {IN_MEMORY: _rows_sha256(data)}
+
+
+def _rows_sha256(data: Dataset) -> str:
+    """SHA-256 (hex) of rows in their order, by the columns that have a meaning: a pass over them, text not copied.
+
+    It is made of hashes of Polars, which are the same for one version of it: after an upgrade the rows count as others.
+    """
+    wanted = dict.fromkeys([*data.schema.columns, *data.schema.role_columns.values()])
+    digest = hashlib.sha256(json.dumps([*wanted]).encode())
+    with reading(data.name):
+        known = data.frame.collect_schema()
+        # The hash of a category is that of its number, which depends on what else the process has read.
+        values = [pl.col(one).cast(pl.String) if known[one] in TEXT else pl.col(one) for one in wanted if one in known]
+        for rows in PolarsEngine().batches(data.frame.select(values), CHUNK_ROWS):
+            digest.update(rows.hash_rows(seed=0).to_numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _sha256_by_name(files: Sequence[Path]) -> dict[str, str]:
