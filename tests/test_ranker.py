@@ -7,10 +7,12 @@ import polars as pl
 import pytest
 
 import crossfield as cf
+from crossfield.bundle import Bundle
 from crossfield.calibration import Platt
 from crossfield.data.dataset import Dataset
 from crossfield.data.public import RankingTest
 from crossfield.errors import ConfigError, DataError, RunError, SchemaError
+from crossfield.files import read_lines
 from crossfield.metrics import probability
 from crossfield.preparation import Prepared, write_prepared
 
@@ -303,6 +305,36 @@ def test_a_finished_run_is_returned_only_for_the_same_settings_and_rows(tmp_path
     log.reverse().write_csv(tmp_path / "log.csv")
     with pytest.raises(ConfigError, match="on other rows"):
         fit()
+
+
+def test_an_interrupted_overwrite_is_gone_on_with(tmp_path: Path) -> None:
+    data = cf.load(click_log(300), label="click", quiet=True)
+    bad = cf.load(click_log(300).with_columns(click=pl.lit(7)), label="click", quiet=True)
+    run = tmp_path / "run"
+
+    def fit(lr: float, test: Dataset | None = None, **how: bool) -> list[str]:
+        ranker = cf.Ranker("fm", train={**TRAIN, "lr": lr, "checkpoint_seconds": 0})
+        ranker.fit(data, data, test=test, out=run, quiet=True, **how)
+        assert not (run / "work").exists() and ranker.recipe.train.lr == Bundle.load(run).recipe.train.lr
+        return [one["note"] for one in read_lines(run / "log.jsonl") if one["kind"] == "start"]
+
+    def interrupted(lr: float, **how: bool) -> None:
+        with pytest.raises(DataError, match="label 'click' is 7"):
+            fit(lr, bad, **how)
+
+    fit(0.1)
+    for how in ({"resume": True}, {"resume": True, "overwrite": True}):
+        interrupted(0.2, overwrite=True)
+        assert Bundle.load(run).recipe.train.lr == 0.1, "the old run is there until the new one is whole"
+        with pytest.raises(RunError, match="a finished run and an unfinished run; give --resume"):
+            fit(0.2)
+        with pytest.raises(ConfigError, match=r"train\.lr was 0\.2 when this run began and is 0\.1 now"):
+            fit(0.1, resume=True)
+        interrupted(0.2, **how)
+        assert any("resumed" in note for note in fit(0.2, **how))
+        fit(0.1, overwrite=True)
+    interrupted(0.2, overwrite=True)
+    assert not any("resumed" in note for note in fit(0.3, resume=True, overwrite=True)), "other settings begin anew"
 
 
 def test_other_rows_in_memory_are_not_taken_for_those_of_a_run(tmp_path: Path) -> None:

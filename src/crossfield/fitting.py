@@ -24,9 +24,9 @@ from crossfield.data.store import Position, Reader, Store
 from crossfield.data.vocabulary import FIRST, Evict, Growth
 from crossfield.distributed.spread import place_on
 from crossfield.distributed.team import ALONE, Team
-from crossfield.errors import ConfigError
+from crossfield.errors import ConfigError, CorruptError
 from crossfield.evaluate import Predictions, by_user, predict, rank_candidates, rank_catalogue
-from crossfield.files import read_json, write_json
+from crossfield.files import read_json, read_object, write_json
 from crossfield.growth import grown_model, grown_state
 from crossfield.losses import undo_downsampling
 from crossfield.mapped import on_disk
@@ -264,11 +264,19 @@ def _claim(recipe: Recipe, origin: Origin, work: Path, *, resume: bool) -> None:
         before = read_json(work / ROWS) if (work / ROWS).is_file() else rows
         if other := [part for part, checksums in rows.items() if before.get(part) != checksums]:
             raise ConfigError(
-                f"{work} was begun with other {other[0]} rows; use the same, or --overwrite to begin anew"
+                f"{work} was begun with other {other[0]} rows; use the same, or --overwrite alone to begin anew"
             )
     work.mkdir(parents=True, exist_ok=True)
     write_json(path, recipe.plain())
     write_json(work / ROWS, rows)
+
+
+def is_begun(recipe: Recipe, work: Path) -> bool:
+    """Whether there is work that a fit with these settings can go on with."""
+    try:
+        return first_difference(read_object(work / RECIPE), recipe.plain(), free=FREE) is None
+    except CorruptError:  # none, or damaged
+        return False
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, free: Collection[str] = FREE) -> None:

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crossfield.acceleration import check_device
-from crossfield.bundle import RECORDS, WORK, Bundle, load_training, refuse_foreign
+from crossfield.bundle import RECIPE, RECORDS, WORK, Bundle, load_training, refuse_foreign
 from crossfield.calibration import Calibration, Method
 from crossfield.checkpoint import has_checkpoint
 from crossfield.console import TrainingProgress, say, silence
@@ -41,6 +41,7 @@ from crossfield.fitting import (
     Watch,
     check_same,
     fit_bundle,
+    is_begun,
     update_bundle,
 )
 from crossfield.metrics import probability
@@ -139,8 +140,9 @@ class Ranker:
 
         ``out`` is the run's folder: checkpoints while training, the finished bundle after it. Raises RunError where
         a run is there already and neither ``resume`` nor ``overwrite`` is given, or something that no run wrote and
-        this one would replace; ConfigError where the run to resume has other settings. A fit that fails before its
-        first checkpoint leaves nothing there.
+        this one would replace; ConfigError where the run to resume has other settings or rows. With both, work that
+        an ``overwrite`` with these settings left is gone on with. A fit that fails before its first checkpoint leaves
+        nothing there.
 
         Under torchrun all processes call this with the same arguments and train together; ``out`` is then a folder
         that all of them see. The first prepares the rows, prints and writes; all have the ranker afterwards.
@@ -172,13 +174,15 @@ class Ranker:
     ) -> bool:
         """Lock the folder of a run; whether it is finished already."""
         stack.enter_context(_reserved(folder))
-        if resume and not overwrite and _is_finished(folder):
-            self._bundle, self._folder = self._same_run(folder, train), folder
-            return True
+        work = folder / WORK
         if overwrite:
-            _discard(folder / WORK)
+            if not (resume and is_begun(self.recipe, work)):
+                _discard(work)
         elif not resume:
             _refuse_run(folder, "give --resume to continue it or --overwrite to replace it")
+        elif _is_finished(folder) and not (work / RECIPE).exists():  # else that is work on another, to replace it
+            self._bundle, self._folder = self._same_run(folder, train), folder
+            return True
         return False
 
     @property
@@ -605,9 +609,9 @@ def _reserved(folder: Path) -> Iterator[None]:
 
 def _refuse_run(folder: Path, advice: str) -> None:
     """Raise RunError where the folder holds a run."""
-    if _is_finished(folder) or (folder / WORK).exists():
-        state = "a finished" if _is_finished(folder) else "an unfinished"
-        raise RunError(f"{folder} holds {state} run; {advice}")
+    states = {"a finished run": _is_finished(folder), "an unfinished run": (folder / WORK).exists()}
+    if found := [state for state, is_there in states.items() if is_there]:
+        raise RunError(f"{folder} holds {' and '.join(found)}; {advice}")
 
 
 @contextmanager
