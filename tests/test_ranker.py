@@ -11,6 +11,7 @@ from crossfield.bundle import Bundle
 from crossfield.calibration import Platt
 from crossfield.data.dataset import Dataset
 from crossfield.data.public import RankingTest
+from crossfield.data.source import Layout
 from crossfield.errors import ConfigError, DataError, RunError, SchemaError
 from crossfield.files import read_lines
 from crossfield.metrics import probability
@@ -69,6 +70,19 @@ def test_gaps_of_pandas_are_gaps_in_every_shape_of_rows(ranker: cf.Ranker) -> No
     np.testing.assert_allclose(ranker.predict(pandas.to_dict("records")), expected, atol=1e-7)
     np.testing.assert_allclose(ranker.predict(pandas.to_dict("records")[0]), expected[:1], atol=1e-7)
     np.testing.assert_allclose(ranker.predict(pandas.head(1)), expected[:1], atol=1e-7)
+
+
+def test_files_to_predict_are_read_as_those_to_train_on(tmp_path: Path) -> None:
+    path, gap = tmp_path / "log.txt", pl.int_range(pl.len()) % 3 == 0
+    log = click_log(300).with_columns(
+        pl.when(gap).then(pl.lit("?")).otherwise(pl.col(name).cast(pl.String)).alias(name) for name in ("age", "genres")
+    )
+    log.write_csv(path, separator=";", include_header=False)
+    layout = Layout(columns=tuple(log.columns), header=False, separator=";", missing=("?",))
+    train, valid = cf.load(path, label="click", layout=layout, quiet=True).split("random", sizes=(0.8, 0.2))
+    ranker = cf.Ranker("fm", train=TRAIN).fit(train, valid, out=tmp_path / "run", quiet=True)
+    expected = ranker.predict(log.with_columns(pl.col("age", "genres").replace("?", None)))
+    np.testing.assert_array_equal(cf.Ranker.load(tmp_path / "run").predict(path), expected)
 
 
 def test_a_column_that_training_cannot_have_met_is_noted(ranker: cf.Ranker, capsys: pytest.CaptureFixture[str]) -> None:

@@ -283,7 +283,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, free: Colle
     """Raise ConfigError naming a setting in which two recipes (plain values) differ, ``free`` ones apart."""
     if (found := first_difference(before, now, free=free)) is not None:
         key, was, is_now = found
-        said = f"{key} was {was!r} when this run began and is {is_now!r} now"
+        said = f"{key} was {was!r:.80} when this run began and is {is_now!r:.80} now"
         raise ConfigError(f"{said}; use the same to go on, or --overwrite to begin anew")
 
 

@@ -377,7 +377,7 @@ def check_words(words: Words, recipe: Recipe) -> None:
         sections["train"] = {"seed": recipe.train.seed}
     if (found := first_difference(prepared, sections)) is not None:
         key, before, now = found
-        said = f"{key} was {before!r} when these rows were prepared and is {now!r} now"
+        said = f"{key} was {before!r:.80} when these rows were prepared and is {now!r:.80} now"
         raise ConfigError(f"{said}; leave it out to train on them, or prepare the rows again")
 
 

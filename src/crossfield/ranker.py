@@ -150,6 +150,8 @@ class Ranker:
         if isinstance(train, Prepared) and train.words is not None:
             self.recipe = with_words(train.words, self.recipe)
             check_words(train.words, self.recipe)
+        elif isinstance(train, Dataset):
+            self.recipe = _with_layout(self.recipe, train.layout)
         team = join(self.device, lost_seconds=self.recipe.train.lost_seconds)
         if out is None:
             with shared_scratch(team) as scratch:
@@ -648,6 +650,12 @@ def _keep(source: Path, target: Path) -> None:
         source.replace(target)
 
 
+def _with_layout(recipe: Recipe, layout: Layout) -> Recipe:
+    """A recipe that says of its rows' files what ``load`` was told: those to predict are read as those to train on."""
+    told = {name: getattr(layout, name) for name in ("columns", "header", "separator", "missing")}
+    return recipe.with_data(**{name: value for name, value in told.items() if value != getattr(Layout(), name)})
+
+
 def load_as(
     recipe: Recipe,
     data: Tabular,
@@ -658,10 +666,10 @@ def load_as(
 ) -> Dataset:
     """Rows read as a recipe says, under a schema that is there already.
 
-    Without one it is inferred with the recipe's words; one from a file is changed by them.
+    Without one it is the recipe's or inferred with its words; one from a file is changed by them.
     """
     said = recipe.data
     layout = Layout(columns=said.columns, header=said.header, separator=said.separator, missing=said.missing)
     words = {} if isinstance(schema, FeatureSchema) else said.columns_of()
-    found = load_table(data, **words, schema=schema, layout=layout)
+    found = load_table(data, **words, schema=schema or said.given_schema, layout=layout)
     return replace(found, name=name, files=tuple(files)) if name is not None else found

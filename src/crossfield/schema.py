@@ -50,7 +50,7 @@ class Label:
     column: str
     operator: str = "=="
     """One of ``==``, ``>=``, ``>``, ``<=``, ``<``."""
-    value: str | float | None = None
+    value: str | int | float | None = None  # an int apart: what is read back must not become 4.0
     """What a positive is compared with; None means the column already holds 0 and 1."""
 
     def __str__(self) -> str:

@@ -118,6 +118,7 @@ def prepare(
     check_alone("a preparation")
     started = time.perf_counter()
     given = _described_parts(recipe, schema, quiet=quiet)
+    recipe = _with_schema(recipe, schema, given)
     check_trainable(recipe, given.train.schema)
     parts = _with_validation(recipe, given)
     is_cut = parts is not given or parts.split not in ("given", "published", "none")
@@ -186,7 +187,7 @@ def fit(
 
     On ``prepared`` rows, of the file ``rows`` where that is named.
     """
-    ranker = Ranker(recipe, device=device)
+    check_device(device)
     first: Prepared | Dataset
     if prepared is not None:
         _check_prepared(prepared, recipe, schema, rows)
@@ -194,6 +195,8 @@ def fit(
     else:
         parts = _described_parts(recipe, schema, quiet=quiet or not is_leader())
         first, valid, test, split = parts.train, parts.valid, parts.test, parts.split
+        recipe = _with_schema(recipe, schema, parts)
+    ranker = Ranker(recipe, device=device)
     try:
         ranker.fit(first, valid, test=test, out=out, resume=resume, overwrite=overwrite, quiet=quiet)
     except NotFiniteError as error:
@@ -279,6 +282,11 @@ def _described_parts(recipe: Recipe, schema: Path | None, *, quiet: bool) -> Par
         for note in parts.notes:
             say(f"note: {note}")
     return parts
+
+
+def _with_schema(recipe: Recipe, path: Path | None, parts: Parts) -> Recipe:
+    """The recipe with what a schema file and it say of the columns, so that it gives the same without the file."""
+    return recipe if path is None else recipe.with_data(given_schema=asdict(parts.train.schema))
 
 
 def _fitted(about: Mapping[str, Any], calibrated: str) -> str:

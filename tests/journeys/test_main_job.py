@@ -73,6 +73,10 @@ def test_schema_can_be_edited_as_a_file(program: Program, clicks: Path, tmp_path
     program("fit", clicks, "--schema", "schema.json", "--model", "fm", *SMALL, "--out", "run", "--quiet")
     used = json.loads((tmp_path / "run" / "encoder" / "encoder.json").read_text())
     assert "age" not in json.dumps(used["schema"]["features"])
+    (tmp_path / "schema.json").unlink()
+    program("fit", "--recipe", "run/recipe.toml", "--out", "again", "--quiet")  # the run knows what the file said
+    again = json.loads((tmp_path / "again" / "encoder" / "encoder.json").read_text())
+    assert again["fingerprint"] == used["fingerprint"]
 
 
 def test_the_schema_takes_the_flags_of_a_fit_and_a_fit_changes_the_schema(

@@ -27,6 +27,8 @@ class Dataset:
     schema: FeatureSchema
     name: str
     files: tuple[Path, ...] = ()
+    layout: Layout = Layout()
+    """How the rows' files are written, as ``load`` was told."""
 
     @cached_property
     def num_rows(self) -> int:
@@ -144,7 +146,7 @@ def load(
             crosses=crosses,
             embed_crosses=embed_crosses,
         )
-        return Dataset(source.frame, known, source.name, source.files)
+        return Dataset(source.frame, known, source.name, source.files, layout)
     stored = schema if isinstance(schema, FeatureSchema) else FeatureSchema.from_json(read_json(schema))
     optional = () if stored.label is None else (stored.label.column,)
     source = open_source(data, replace(layout, known=(*layout.known, *stored.columns), optional=optional))
@@ -156,7 +158,7 @@ def load(
     # The schema of a run is whole: what rows to predict seem to say does not change it.
     if known != stored or stored is not schema:
         known = complete_schema(source, known)
-    return Dataset(source.frame, known, source.name, source.files)
+    return Dataset(source.frame, known, source.name, source.files, layout)
 
 
 def _with_roles(

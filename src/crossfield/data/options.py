@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from crossfield.config import Config
-from crossfield.schema import Kind
+from crossfield.schema import FeatureSchema, Kind
 
 SplitKind = Literal["time", "random", "user", "leave_one_out"]
 
@@ -39,6 +39,8 @@ class DataConfig(Config):
     """Features to AND with each other, for wide parts and logistic regression: [["user", "genre"], ...]."""
     embed_crosses: bool = False
     """Give crosses an embedding as well."""
+    given_schema: FeatureSchema | None = None
+    """What the columns are, whole: kept here where --schema named a file, so that the recipe needs none."""
     columns: tuple[str, ...] | None = None
     """Column names, for text files without a header."""
     header: bool | None = None
