@@ -156,6 +156,27 @@ def test_ids_that_are_text_stay_text_in_recommendations() -> None:
     assert top["user_id"].to_list() == ["u3", "u3"] and top["item_id"].str.starts_with("item ").all()
 
 
+def test_recommendations_hold_integers_where_ids_always_were() -> None:
+    pairs = pl.DataFrame({"user": [1, 1, 2, 2, 3], "item": [7, 8, 8, 9, 7]})
+    huge = pl.lit(2**63, pl.UInt64)
+    large = pairs.with_columns(pl.col("user").cast(pl.UInt64) + huge, pl.col("item").cast(pl.UInt64))
+    roles = {"user": "user", "item": "item"}
+    train = {"epochs": 1, "compile": "off", "threads": 1}
+
+    def recommended(rows: pl.DataFrame, more: pl.DataFrame | None = None, **encoder: object) -> pl.DataFrame:
+        mine = cf.Ranker("mf", train=train, encoder=encoder).fit(cf.load(rows, quiet=True, **roles), None, quiet=True)
+        return (mine if more is None else mine.update(more, quiet=True)).recommend(k=1)
+
+    assert recommended(pairs).dtypes[:2] == [pl.Int64, pl.Int64]
+    found = recommended(large)
+    assert found.dtypes[:2] == [pl.UInt64, pl.Int64] and found["user"].min() == 2**63 + 1
+    named = pairs.with_columns(user=pl.format("u{}", "user"))
+    both = recommended(named, pairs)
+    assert both.dtypes[:2] == [pl.String, pl.Int64] and {"u1", "1"} <= set(both["user"])
+    with pytest.raises(SchemaError, match=r"'item' is hashed into 50 ids, .*leave encoder\.hash_buckets out"):
+        recommended(pairs, hash_buckets=50)
+
+
 def test_implicit_pairs_are_ranked(tmp_path: Path) -> None:
     log = click_log(6000).filter(pl.col("click") == 1).select("user_id", "item_id").unique(maintain_order=True)
     data = cf.load(log, user="user_id", item="item_id", quiet=True)

@@ -181,7 +181,9 @@ def update_bundle(
     result = trainer.fit()
     update = {"rows": store.num_rows, "epochs": epochs, "fields": _grown_fields(encoder, growths)}
     about = {**bundle.about, **_about(recipe, model, prepared), **_describe(result)}
-    about |= {"updates": number, "update": update, "seconds": time.time() - started}
+    # Ids are recommended as integers where they always were: with text among them they are text.
+    kept_ids = [name for name in about["integer_ids"] if name in bundle.about["integer_ids"]]
+    about |= {"integer_ids": kept_ids, "updates": number, "update": update, "seconds": time.time() - started}
     kept = trainer.training if recipe.train.keep_state else None
     updated = Bundle(bundle.recipe, encoder, model, entities, about, kept, bundle.calibration)
     updated = _calibrated(updated, method, prepared)

@@ -496,12 +496,13 @@ class Ranker:
         """The best k items of each user (of one user, or of all training users where none are named), as rows.
 
         Columns: the user, the item (raw ids), ``rank`` from 1, ``score`` (a probability), and ``known``, false for a
-        user that training did not see, who gets the most popular items.
+        user that training did not see, who gets the most popular items. Raises SchemaError where the items are hashed.
         """
         if k < 1:
             raise ConfigError(f"k is {k}; ask for at least one item")
         user, item = self._pair_columns()
         encoder, entities = self.bundle.encoder, self._entities()
+        encoder.vocabulary(item)  # hashed items have no names to recommend them by
         if isinstance(users, str | int | np.integer):
             users = [users]
         names = encoder.vocabulary(user)["token"].to_list() if users is None else list(users)
@@ -520,7 +521,8 @@ class Ranker:
             }
         )
         integers = set(self.about["integer_ids"]) & {item, *([user] if users is None else [])}
-        return frame.filter(pl.Series(items.reshape(-1) > 1)).cast(dict.fromkeys(integers, pl.Int64))
+        found = frame.filter(pl.Series(items.reshape(-1) > 1))
+        return found.with_columns(_as_integers(found[name]) for name in integers)
 
     def _popular(self, entities: Entities, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The k most popular items as the model scores them for nobody in particular."""
@@ -628,6 +630,15 @@ def _kept_if_of_use(work: Path) -> Iterator[None]:
             with suppress(OSError):
                 _discard(work)
         raise
+
+
+def _as_integers(tokens: pl.Series) -> pl.Series:
+    """Tokens as the integers they were written from, signed where these fit; as they are where one is no integer."""
+    for dtype in (pl.Int64, pl.UInt64):
+        found = tokens.cast(dtype, strict=False)
+        if found.null_count() == tokens.null_count():
+            return found
+    return tokens
 
 
 def _is_empty(data: Any) -> bool:

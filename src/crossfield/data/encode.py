@@ -252,7 +252,8 @@ class Encoder:
         """
         vocabulary = self._vocabulary(name)
         if vocabulary.buckets is not None:
-            raise SchemaError(f"{name!r} is hashed into {vocabulary.buckets} ids: it has no vocabulary")
+            hashed = f"{name!r} is hashed into {vocabulary.buckets} ids, which do not tell its values"
+            raise SchemaError(f"{hashed}; leave encoder.hash_buckets out for it")
         return vocabulary.table()
 
     def _vocabulary(self, name: str) -> Vocabulary:
