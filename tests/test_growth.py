@@ -169,6 +169,16 @@ def test_what_users_met_before_stays_met() -> None:
     assert entities.popularity.sum() == len(pl.concat(pairs))
 
 
+def test_new_rows_are_taken_as_the_model_means_them_whatever_they_look_like(tmp_path: Path) -> None:
+    NEW.with_columns(year=pl.lit(1990.0), tags=pl.lit("t1")).write_csv(tmp_path / "new.csv")
+    columns = {name: OPTIONS[name] for name in ("label", "user", "item")}
+    loaded = cf.load(tmp_path / "new.csv", quiet=True, **columns)
+    assert {"year", "tags"} <= loaded.schema.ignored.keys()
+    rows = tmp_path / "new.csv"
+    expected = trained().update(rows, quiet=True).predict(NEW)
+    np.testing.assert_array_equal(trained().update(loaded, quiet=True).predict(NEW), expected)
+
+
 def test_what_cannot_be_updated_says_so(tmp_path: Path) -> None:
     popularity = cf.Ranker("popularity", data=OPTIONS).fit(OLD, quiet=True)
     with pytest.raises(ConfigError, match="fit it again on old and new rows"):

@@ -6,6 +6,7 @@ import pytest
 
 from crossfield.data.dataset import Dataset, load
 from crossfield.errors import ConfigError, CorruptError, DataError, RunError
+from crossfield.fitting import fit_bundle
 from crossfield.preparation import (
     Prepared,
     check_unchanged,
@@ -17,6 +18,7 @@ from crossfield.preparation import (
 )
 from crossfield.recipe import Recipe
 
+TRAIN = {"epochs": 1, "compile": "off", "threads": 1}
 ROWS = pl.DataFrame({"user": ["a", "b", "c", "a"] * 10, "age": [3, 1, 2, 5] * 10, "click": [0, 1, 1, 0] * 10})
 
 
@@ -83,6 +85,22 @@ def test_a_damaged_cache_is_made_again(cached: Path) -> None:
     assert not again.reused
     assert again.train.fingerprint == store.fingerprint
     assert prepared(rows, cached).reused
+
+
+def test_a_cache_that_cannot_be_is_done_without_and_spoken_of(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cached / "file").touch()
+    (cached / "work").mkdir()
+    monkeypatch.setenv("CROSSFIELD_CACHE", str(cached / "file" / "cache"))
+    rows = rows_of(cached / "rows.csv")
+    found = prepared(rows, cached / "work")
+    assert found.place == cached / "work" and not found.reused
+    assert "cannot be kept in" in found.cache_note and "CROSSFIELD_CACHE names another" in found.cache_note
+    said: list[str] = []
+    train, valid = rows.split("random", sizes=(0.5, 0.5))
+    fit_bundle(recipe_of(train=TRAIN), train, valid, work=cached / "fit", listener=lambda _: None, say=said.append)
+    assert said.count(found.cache_note) == 1
+    monkeypatch.setenv("CROSSFIELD_CACHE", str(cached / "cache"))
+    assert prepared(rows, cached / "work").cache_note == ""
 
 
 def test_rows_of_frames_leave_nothing_in_the_cache(cached: Path) -> None:

@@ -98,6 +98,8 @@ def fit_bundle(
     prepared = _prepare_together(recipe, train, valid, work=work, resume=resume, team=team)
     if prepared.reused:
         say("these rows are encoded already, by an earlier run on the same files; CROSSFIELD_CACHE=off forgets that")
+    if prepared.cache_note:
+        say(prepared.cache_note)
     for note in (*_notes(prepared), *(f"{one.severity}: {one}" for one in prepared.findings)):
         say(note)
     _check_calibration(recipe.calibration.method, prepared.valid)

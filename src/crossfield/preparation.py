@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from crossfield.checks.finding import Finding
-from crossfield.data.cache import code_digest, filling, kept_rows, mark_used
+from crossfield.data.cache import code_digest, filling, kept_rows, mark_used, trouble_with
 from crossfield.data.dataset import Dataset
 from crossfield.data.encode import CHUNK_ROWS, Encoded, Encoder, on_disk
 from crossfield.data.engines import Engine
@@ -95,6 +95,8 @@ class Prepared:
     """``fingerprint`` of the rows and of what was done to them; None for what ``crossfield prepare`` wrote."""
     reused: bool = False
     """Whether an earlier run encoded them."""
+    cache_note: str = ""
+    """Why they are not kept for other runs, where they should be."""
     findings: tuple[Finding, ...] = ()
     """What the quick checks of the raw rows found, worst first, notes left out."""
 
@@ -162,6 +164,10 @@ def prepare(
     origin = origin or Origin.of(train, valid)
     key = fingerprint(recipe, train, valid, origin=origin)
     kept = kept_rows(key) if all(one.files for one in (train, valid) if one is not None) else None
+    note = ""
+    if kept and (trouble := trouble_with(kept.parent)):
+        note = f"encoded rows cannot be kept in {kept.parent}: {trouble}; CROSSFIELD_CACHE names another folder, or off"
+        kept = None
     place = kept or work
     if (kept or resume) and (found := find(place, key)):
         if kept:
@@ -169,7 +175,7 @@ def prepare(
         return replace(found, reused=True)
     with nullcontext(work) if kept is None else filling(kept) as folder:
         _encode(recipe, train, {"valid": valid}, folder=folder, about={"key": key, "origin": asdict(origin)})
-    return find(place, key, verify=False) or vanished(place)
+    return replace(find(place, key, verify=False) or vanished(place), cache_note=note)
 
 
 def write_prepared(

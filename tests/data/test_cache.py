@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from crossfield.data import cache
-from crossfield.data.cache import filling, kept_rows, mark_used
+from crossfield.data.cache import filling, kept_rows, mark_used, trouble_with
 
 
 @pytest.fixture
@@ -28,6 +28,14 @@ def test_off_keeps_nothing_and_a_name_says_where(folder: Path, monkeypatch: pyte
     monkeypatch.delenv("CROSSFIELD_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert kept_rows("key") == Path("/somewhere/crossfield/rows/key")
+
+
+def test_why_a_folder_cannot_be_used_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trouble_with(tmp_path / "new" / "rows") == "" and (tmp_path / "new" / "rows").is_dir()
+    (tmp_path / "file").touch()
+    assert trouble_with(tmp_path / "file" / "rows") == "Not a directory"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert trouble_with(tmp_path) == "Permission denied"
 
 
 def test_a_folder_is_there_whole_or_not_at_all(folder: Path) -> None:

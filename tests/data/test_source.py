@@ -74,6 +74,17 @@ def test_pandas_keeps_a_named_index_and_drops_a_counting_one() -> None:
         open_source(pandas.DataFrame({"mixed": [1, "x"]}))
 
 
+def test_a_row_of_a_pandas_frame_is_one_row() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"age": [3.0, None], "city": ["x", "y"], "n": [1, 2]})
+    found = open_source(frame.iloc[1]).frame.collect()
+    assert found.to_dicts() == [{"age": None, "city": "y", "n": 2}]
+    with pytest.raises(DataError, match="a pandas Series is read as one row, its index as the columns' names"):
+        open_source(frame["age"])
+    with pytest.raises(DataError, match="cannot read rows from a Index"):
+        open_source(frame.columns)
+
+
 def test_pandas_is_not_imported_for_anything_else(tmp_path: Path) -> None:
     FRAME.write_csv(tmp_path / "rows.csv")
     before = "pandas" in sys.modules

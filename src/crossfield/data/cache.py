@@ -1,5 +1,6 @@
 """Encoded rows kept between runs: files that did not change are not encoded a second time."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -24,6 +25,15 @@ def kept_rows(key: str) -> Path | None:
     cache_home = os.environ.get("XDG_CACHE_HOME")
     default = (Path(cache_home) if cache_home else Path.home() / ".cache") / "crossfield"
     return (Path(named).expanduser() if named else default) / "rows" / key
+
+
+def trouble_with(folder: Path) -> str:
+    """Why nothing can be kept in a folder, which is made if need be; empty where it can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        return str(error.strerror)
+    return "" if os.access(folder, os.R_OK | os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
 
 
 @contextmanager

@@ -80,7 +80,8 @@ class Encoder:
         """
         engine, fitted = engine or PolarsEngine(), self.fitted
         grown, growths = {}, {}
-        with on_disk(dataset, engine=engine) as rows:
+        # In new rows a column may well look like none of a model's, by being constant.
+        with on_disk(replace(dataset, schema=self.schema), engine=engine) as rows:
             _require(rows.frame.collect_schema().names(), self.columns(labelled=False))
             tokens = self._tokens(rows.frame.collect_schema())
             with reading(dataset.name):

@@ -23,8 +23,8 @@ __all__ = ["Layout", "Source", "Tabular", "open_source", "reading"]
 
 Rows: TypeAlias = "Mapping[str, Any] | Sequence[Mapping[str, Any]]"
 """One row as a dict, or several."""
-Tabular: TypeAlias = "str | Path | pl.DataFrame | pl.LazyFrame | pa.Table | pd.DataFrame | Rows"
-"""What rows may come in: a path or glob, a frame, or dicts."""
+Tabular: TypeAlias = "str | Path | pl.DataFrame | pl.LazyFrame | pa.Table | pd.DataFrame | pd.Series[Any] | Rows"
+"""What rows may come in: a path or glob, a frame, one row of pandas, or dicts."""
 
 _MAGIC = {b"PAR1": "parquet", b"ARRO": "arrow"}
 _COMPRESSED = frozenset({".gz", ".zst"})
@@ -130,14 +130,27 @@ def _frame_of(data: Any) -> tuple[str, pl.LazyFrame]:
         return "Polars frame", data.lazy()
     if isinstance(data, pa.Table):
         return "Arrow table", _converted("Arrow table", pl.from_arrow, data).lazy()
-    if type(data).__module__.split(".")[0] == "pandas":
+    if _is_pandas(data, "DataFrame"):
         return "pandas frame", _from_pandas(data).lazy()
+    if _is_pandas(data, "Series"):
+        data = _row_of(data)
     rows = [data] if isinstance(data, Mapping) else data
     if isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows):
         return "rows", _from_rows(rows).lazy()
     raise DataError(
         f"cannot read rows from a {type(data).__name__}; give a path, a Polars, pandas or Arrow frame, or dict rows"
     )
+
+
+def _is_pandas(data: Any, kind: str) -> bool:
+    return type(data).__module__.split(".")[0] == "pandas" and type(data).__name__ == kind
+
+
+def _row_of(series: Any) -> dict[str, Any]:
+    """A row that was taken out of a pandas frame."""
+    if not all(isinstance(name, str) for name in series.index):
+        raise DataError("a pandas Series is read as one row, its index as the columns' names; give a frame of several")
+    return dict(series)
 
 
 def _from_pandas(data: Any) -> pl.DataFrame:
