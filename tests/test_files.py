@@ -46,6 +46,8 @@ def test_a_folder_is_ours_by_its_manifest_however_damaged_or_by_its_mark(tmp_pat
     seal(tmp_path)
     (tmp_path / "a.bin").unlink()
     assert is_ours(tmp_path, "store") and not is_ours(tmp_path, "run")
+    (tmp_path / MANIFEST).write_bytes((tmp_path / MANIFEST).read_bytes()[:60])
+    assert is_ours(tmp_path, "store"), "what a full disk left of it"
     (tmp_path / MANIFEST).write_text('["a web page has one too"]')
     assert not is_ours(tmp_path, "store")
 

@@ -243,11 +243,13 @@ def mark(folder: Path, kind: str) -> None:
 
 
 def is_ours(folder: Path, kind: str) -> bool:
-    """Whether the files of a folder are of this kind, whole, damaged or half written, by its manifest or its mark."""
-    with suppress(CorruptError):
-        if read_object(folder / MANIFEST).get("kind") == kind:
-            return True
-    return (folder / LOCK).is_file() and (folder / LOCK).read_bytes() == kind.encode()
+    """Whether the files of a folder are of this kind, whole, damaged or half written.
+
+    Its manifest tells, of which the first keys are enough, or its mark.
+    """
+    manifest, lock = (one.read_bytes() if one.is_file() else b"" for one in (folder / MANIFEST, folder / LOCK))
+    opening = f'{{"kind":{json.dumps(kind)},"format_version":'.encode()
+    return lock == kind.encode() or b"".join(manifest.split()).startswith(opening)
 
 
 class RunLock:

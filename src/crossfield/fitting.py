@@ -26,7 +26,7 @@ from crossfield.distributed.spread import place_on
 from crossfield.distributed.team import ALONE, Team
 from crossfield.errors import ConfigError, CorruptError
 from crossfield.evaluate import Predictions, by_user, predict, rank_candidates, rank_catalogue
-from crossfield.files import read_json, read_object, write_json
+from crossfield.files import read_object, write_json
 from crossfield.growth import grown_model, grown_state
 from crossfield.losses import undo_downsampling
 from crossfield.mapped import on_disk
@@ -264,8 +264,8 @@ def _claim(recipe: Recipe, origin: Origin, work: Path, *, resume: bool) -> None:
     """Note whose work this is and of which rows, or refuse to continue another's."""
     path, rows = work / RECIPE, {"training": origin.train_sha256, "validation": origin.valid_sha256}
     if resume and path.is_file():
-        check_same(read_json(path), recipe.plain())
-        before = read_json(work / ROWS) if (work / ROWS).is_file() else rows
+        check_same(read_object(path), recipe.plain())
+        before = read_object(work / ROWS) if (work / ROWS).is_file() else rows
         if other := [part for part, checksums in rows.items() if before.get(part) != checksums]:
             raise ConfigError(
                 f"{work} was begun with other {other[0]} rows; use the same, or --overwrite alone to begin anew"
