@@ -1,5 +1,7 @@
 """Statistics of the very rows, planted beside statistics of earlier ones and beside traits."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
@@ -34,6 +36,16 @@ def test_a_number_of_rows(label: str | None) -> None:
     rows = ROWS.with_columns(item=(pl.int_range(pl.len()) ** 2) % 211)
     (one,) = found(known(rows, pl.len(), over=rows, of="item"), label=label)
     assert "each item's number of rows" in one.what
+
+
+def test_ids_that_one_part_holds_as_text_are_those_of_the_other() -> None:
+    rows = known(ROWS, pl.col("click").mean(), over=ROWS).with_columns(pl.col("user").cast(pl.Float64))
+    train, part = data_of(rows, kinds={"known": "dense"}).split("time", sizes=(0.7, 0.3))
+    as_text = replace(part, frame=part.frame.with_columns(pl.col("user").cast(pl.String)))
+    for one in (part, as_text):
+        assert (
+            len(list(find_hindsight(Sample.draw("training", train, 1.0), [Sample.draw("validation", one, 1.0)]))) == 1
+        )
 
 
 def test_what_was_known_before_is_no_leak() -> None:

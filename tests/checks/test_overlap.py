@@ -28,6 +28,12 @@ def test_what_training_knows_of_rows_by_hand() -> None:
     assert rows.rows() == [(True, 1, 1.0), (True, 2, 0.5), (True, None, None), (False, None, None)]
 
 
+def test_numbers_that_one_part_holds_as_text_are_known_to_the_other() -> None:
+    train = data_of(pl.DataFrame({"user": [3.0, 4.5, None], "click": [1, 0, 1]}))
+    rows = met_in_training(pl.DataFrame({"user": ["3.0", "4.50", "5", None]}), train, ["user"])
+    assert rows["rows"].to_list() == [1, 1, None, None]
+
+
 def test_users_written_in_another_way() -> None:
     other = LAST.with_columns(pl.col("user").str.to_uppercase())
     (one,) = find_overlap(sample_of(FIRST), sample_of(other, "test"))

@@ -89,6 +89,38 @@ def test_a_single_row_of_text_under_a_known_header_is_a_row(tmp_path: Path) -> N
     assert load(tmp_path / "new.csv", schema=schema).num_rows == 1
 
 
+def test_ids_of_a_run_stay_as_they_are_spelled_whatever_else_a_file_holds(tmp_path: Path) -> None:
+    whole = pl.DataFrame(
+        {"version": ["1.0", "2.1", "2.10", "3.0.1"], "tags": ["1", "2|1", "2.0", "1.0"], "n": [".5"] * 4}
+    )
+    whole.write_csv(tmp_path / "whole.csv")
+    whole.filter(pl.col("tags") != "2|1").head(2).write_csv(tmp_path / "part.csv")
+    kinds = {"version": "categorical", "n": "dense"}
+    train = load(tmp_path / "whole.csv", kinds=kinds, separators={"tags": "|"})
+    part = load(tmp_path / "part.csv", schema=train.schema).require(labelled=False)
+    assert part.head().to_dicts() == [
+        {"version": "1.0", "tags": "1", "n": 0.5},
+        {"version": "2.10", "tags": "2.0", "n": 0.5},
+    ]
+    assert (train.spelled, sorted(part.spelled)) == (("tags",), ["tags", "version"])
+    # A file that other rows have no part in is read as it was when training began.
+    whole.head(3).write_csv(tmp_path / "part.csv")
+    assert load(tmp_path / "part.csv", kinds=kinds).frame.collect_schema()["version"] == pl.Float64
+
+
+def test_a_label_is_told_by_the_text_it_was_named_by(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("x,grade\n1,2.10\n2,x\n")
+    (tmp_path / "later.csv").write_text("x,grade\n1,2.10\n2,2.1\n")
+    train = load(tmp_path / "train.csv", label="grade", positive="2.10")
+    assert load(tmp_path / "later.csv", schema=train.schema).frame.collect_schema()["grade"] == pl.String
+
+
+@pytest.mark.parametrize("value", [3, 3.0, "3", "3|4"])
+def test_several_values_may_be_a_single_number(value: object) -> None:
+    schema = load([{"tags": "3|4"}, {"tags": "5"}], separators={"tags": "|"}).schema
+    assert load({"tags": value}, schema=schema).require(labelled=False).num_rows == 1
+
+
 def test_require_finds_what_is_there(data: Dataset) -> None:
     assert data.require(labelled=True).frame.collect().equals(data.frame.collect())
     assert load({"user": None, "age": None, "genres": None}, schema=data.schema).require(labelled=False).num_rows == 1
@@ -102,7 +134,7 @@ def test_require_finds_what_is_there(data: Dataset) -> None:
         ({"user": "u1", "ages": 3, "genres": "Drama"}, "rows has no column 'age', which .* did you mean 'ages'"),
         ({"user": "u1", "age": [3], "genres": "Drama"}, "column 'age' is dense in the schema and holds List"),
         ({"user": ["u1"], "age": 3, "genres": "Drama"}, "column 'user' is categorical in the schema and holds List"),
-        ({"user": "u1", "age": 3, "genres": 7}, "column 'genres' is multi in the schema and holds Int64"),
+        ({"user": "u1", "age": 3, "genres": True}, "column 'genres' is multi in the schema and holds Boolean"),
     ],
 )
 def test_require_names_the_column_that_does_not_fit(data: Dataset, row: dict[str, object], message: str) -> None:
@@ -156,12 +188,13 @@ def test_roles_come_from_the_frame_under_a_schema(data: Dataset) -> None:
         load(rows, schema=data.schema, time="whem")
 
 
-def test_a_column_of_another_type_may_hold_nothing(data: Dataset) -> None:
-    gaps = pl.DataFrame({"user": ["u1"], "age": [3], "genres": [float("nan")]})
-    assert load(gaps, schema=data.schema).require(labelled=False).head()["genres"].to_list() == [None]
+def test_a_column_of_another_type_may_hold_nothing() -> None:
+    schema = load([{"age": 3, "genres": ["Drama"]}, {"age": 4, "genres": []}]).schema
+    gaps = pl.DataFrame({"age": [3], "genres": [float("nan")]})
+    assert load(gaps, schema=schema).require(labelled=False).head()["genres"].to_list() == [None]
     mixed = pl.concat([gaps, gaps.with_columns(genres=pl.lit(7.0))])
     with pytest.raises(SchemaError, match="column 'genres' is multi in the schema and holds Float64"):
-        load(mixed, schema=data.schema).require(labelled=False)
+        load(mixed, schema=schema).require(labelled=False)
 
 
 def test_a_dense_column_takes_booleans_of_any_spelling() -> None:

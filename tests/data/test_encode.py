@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from crossfield.data.dataset import Dataset
+from crossfield.data.dataset import Dataset, load
 from crossfield.data.encode import Encoded, Encoder, EncoderConfig, on_disk
 from crossfield.data.tokens import hash_tokens
 from crossfield.errors import CorruptError, DataError, SchemaError
@@ -331,6 +331,32 @@ def test_a_whole_number_written_as_text_is_the_number_only_where_training_had_nu
     assert numbers.encode(text, labelled=False).categorical[:, 0].tolist() == [2, 2, 3, 1]
     texts = fitted(dataset({"shop": ["3.0", "3.0", "3"]}, categorical("shop")))
     assert texts.encode(text, labelled=False).categorical[:, 0].tolist() == [2, 3, 1, 1]
+
+
+def test_the_ids_of_a_file_do_not_depend_on_its_other_rows(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"version": ["1.0", "2.1", "2.10", "3.0.1"], "price": ["1.50", "1.5", "2.0", None]})
+    rows.write_csv(tmp_path / "train.csv")
+    kinds = dict.fromkeys(rows.columns, "categorical")
+    encoder = fitted(load(tmp_path / "train.csv", kinds=kinds))
+    whole = encoder.encode(load(tmp_path / "train.csv", schema=encoder.schema).head(), labelled=False)
+    # Training's version was text, with an id for each spelling, its price a number, with one for 1.50 and 1.5.
+    assert whole.categorical.tolist() == [[2, 2], [3, 2], [4, 3], [5, 0]]
+    for number in range(len(rows)):
+        rows[[number]].write_csv(tmp_path / "one.csv")
+        one = load(tmp_path / "one.csv", schema=encoder.schema).require(labelled=False)
+        (found,) = encoder.stream(one, labelled=False)
+        assert found.categorical.tolist() == [whole.categorical[number].tolist()]
+
+
+def test_training_under_the_schema_of_other_rows_makes_the_same_ids(tmp_path: Path) -> None:
+    pl.DataFrame({"user": ["3.0", "4.50", None, "4.5"], "plan": ["a", "b", "b", "a"]}).write_csv(tmp_path / "rows.csv")
+    plain = load(tmp_path / "rows.csv", user="user")
+    under = load(tmp_path / "rows.csv", schema=plain.schema)
+    assert under.frame.collect_schema()["user"] == pl.String
+    assert fitted(under).fingerprint == fitted(plain).fingerprint
+    # As many rows of one user have one group, whatever they are written like.
+    (block,) = fitted(under).stream(under, labelled=False)
+    assert block.groups[1] == block.groups[3] != block.groups[0]
 
 
 def test_an_encoder_from_before_meanings_keeps_its_fingerprint(tmp_path: Path) -> None:

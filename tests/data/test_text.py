@@ -87,6 +87,16 @@ def test_a_column_is_a_number_only_where_nothing_of_an_id_is_lost(
     assert read(path).schema["value"] == dtype
 
 
+@pytest.mark.parametrize(
+    ("cells", "dtype"), [(["2.1", "2.10"], pl.String), (["3.0", ""], pl.String), (["3", "-2", ""], pl.Int64)]
+)
+def test_a_column_that_is_spelled_is_a_number_only_where_its_text_is_too(
+    tmp_path: Path, cells: list[str], dtype: pl.DataType
+) -> None:
+    path = write(tmp_path, "spelled,value\n" + "".join(f"{cell},2.10\n" for cell in cells))
+    assert dict(read(path, spelled=("spelled",)).schema) == {"spelled": dtype, "value": pl.Float64}
+
+
 def test_quotes_crlf_and_a_byte_order_mark(tmp_path: Path) -> None:
     path = write(tmp_path, b'\xef\xbb\xbfa,b,c\r\n1,"x, y",\r\n2,"he said ""hi""\nand left",3\r\n')
     assert read(path).to_dicts() == [

@@ -1,4 +1,5 @@
 import datetime
+import re
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfield.data.numeric import Buckets
+from crossfield.data.text import NUMBER
 from crossfield.data.tokens import (
     Tokens,
     are_booleans,
@@ -175,10 +177,31 @@ def test_cross_tokens_of_parts() -> None:
 
 
 def test_text_has_the_token_of_what_it_spells() -> None:
-    frame = pl.DataFrame({"x": ["True", "FALSE", "true", None], "n": ["3.0", "-4.00", "3.10", "v1.0"]})
-    columns = frame.select(respelled(pl.col("x"), "boolean"), respelled(pl.col("n"), "number"))
-    assert columns["x"].to_list() == ["true", "false", "true", None]
-    assert columns["n"].to_list() == ["3", "-4", "3.10", "v1.0"]
+    truths = pl.DataFrame({"x": ["True", "FALSE", "true", None]}).select(respelled(pl.col("x"), "boolean"))
+    assert truths["x"].to_list() == ["true", "false", "true", None]
+    spelled = {
+        **{
+            "3.0": "3",
+            "-4.00": "-4",
+            "7.": "7",
+            "-0": "0",
+            ".50": "0.5",
+            "3.10": "3.1",
+            "1e+2": "100",
+            "1.5E3": "1500",
+        },
+        **{"12345678901234567.0": "12345678901234567", "NaN": None, "-INF": "-inf"},
+        **{"v1.0": "v1.0", "007": "007", "+3": "+3", "68e01234": "68e01234", "2.1.0": "2.1.0"},
+    }
+    numbers = pl.DataFrame({"x": [*spelled, None]}).select(respelled(pl.col("x"), "number"))
+    assert numbers["x"].to_list() == [*spelled.values(), None]
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(["{!r}", "{:.3f}", "{:e}"]))
+def test_a_number_in_text_has_the_token_of_the_number(value: float, form: str) -> None:
+    text = form.format(value)
+    found = pl.DataFrame({"x": [text]}).select(respelled(pl.col("x"), "number")).item()
+    assert found == (tokens_of([float(text)])[0] if re.match(NUMBER, text) else re.sub(r"\.0+$", "", text))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from crossfield.data.dataset import Dataset
 from crossfield.data.labels import positive
 from crossfield.data.numeric import number
 from crossfield.data.source import reading
-from crossfield.data.tokens import canonical
+from crossfield.data.tokens import Meaning, meaning_of, token
 from crossfield.errors import SchemaError
 from crossfield.metrics import Vector
 from crossfield.schema import Kind
@@ -59,7 +59,8 @@ def _of_ids(train: Sample, column: str) -> list[str]:
 
 def _by_id(parts: Sequence[Dataset], column: str, names: Sequence[str]) -> pl.DataFrame:
     """For each id of several rows: rows, positives (0 without labels), and the lowest and highest of its numbers."""
-    rows = pl.concat([_alike(part, column, names) for part in parts]).drop_nulls("id")
+    meaning = meaning_of(parts[0].frame.collect_schema()[column])
+    rows = pl.concat([_alike(part, column, names, meaning=meaning) for part in parts]).drop_nulls("id")
     numbers = pl.exclude("id", "label")
     with reading(parts[0].name):
         num_ids = rows.select(pl.col("id").approx_n_unique()).collect(engine="streaming").item()
@@ -69,12 +70,12 @@ def _by_id(parts: Sequence[Dataset], column: str, names: Sequence[str]) -> pl.Da
         return found.filter(pl.col("rows") > 1).collect(engine="streaming")
 
 
-def _alike(part: Dataset, column: str, names: Sequence[str]) -> pl.LazyFrame:
+def _alike(part: Dataset, column: str, names: Sequence[str], *, meaning: Meaning | None) -> pl.LazyFrame:
     """A part's ids, labels and numbers (each behind a prefix of its own), in types that all parts have."""
     dtypes, label = part.frame.collect_schema(), part.schema.label
     positives = pl.lit(None) if label is None else positive(label, dtypes[label.column])
     return part.frame.select(
-        canonical(pl.col(column), dtypes[column]).alias("id"),
+        token(pl.col(column), dtypes[column], meaning).alias("id"),
         positives.cast(pl.Float64).alias("label"),
         *(number(name, dtypes[name]).alias(f"of {name}") for name in names),
     )

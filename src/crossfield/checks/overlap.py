@@ -11,7 +11,7 @@ from crossfield.data.dataset import Dataset
 from crossfield.data.guess import time_likes
 from crossfield.data.labels import positive
 from crossfield.data.source import reading
-from crossfield.data.tokens import canonical
+from crossfield.data.tokens import canonical, meaning_of, token
 from crossfield.metrics import auc
 
 MIN_ROWS = 20
@@ -49,9 +49,11 @@ def met_in_training(part: pl.DataFrame, train: Dataset, columns: Sequence[str], 
     ``found`` of these. Null where there are none.
     """
     dtypes = train.frame.collect_schema()
-    odd = [name for name in columns if dtypes[name] != part.schema[name]]
+    odd = {name: meaning_of(dtypes[name]) for name in columns if dtypes[name] != part.schema[name]}
     theirs = train.frame.with_columns(canonical(pl.col(name), dtypes[name]).alias(name) for name in odd)
-    ours = part.select(columns).with_columns(canonical(pl.col(name), part.schema[name]).alias(name) for name in odd)
+    ours = part.select(columns).with_columns(
+        token(pl.col(name), part.schema[name], meaning).alias(name) for name, meaning in odd.items()
+    )
     with reading(train.name):
         known = (
             theirs.join(ours.drop_nulls().unique().lazy(), on=columns, how="semi")

@@ -29,6 +29,8 @@ class Dataset:
     files: tuple[Path, ...] = ()
     layout: Layout = Layout()
     """How the rows' files are written, as ``load`` was told."""
+    spelled: tuple[str, ...] = ()
+    """Columns of text files that were left as text where every value spells a number."""
 
     @cached_property
     def num_rows(self) -> int:
@@ -127,12 +129,13 @@ def load(
     """A data set from a file, folder, glob, frame or rows; what its columns mean is inferred, given, or both.
 
     ``label`` is a column or a condition (``rating>=4``), ``positive`` the label value that means yes. With a
-    ``schema`` (or the path of one saved as JSON) nothing is inferred: the other arguments change it.
+    ``schema`` (or the path of one saved as JSON) nothing is inferred: the other arguments change it. A schema that is
+    no file is that of a run or of other rows: ids in text files then stay as they are spelled (2.10 is not 2.1).
     Raises DataError for data that cannot be read, SchemaError for a column that is not there.
     """
     roles = {"user": user, "item": item, "time": time, "weight": weight}
     spoken_of = [label and re.split("[=<>]", label)[0].strip(), *roles.values(), *ignore, *(kinds or {})]
-    layout = replace(layout, known=tuple(filter(None, spoken_of)))
+    layout = replace(layout, known=tuple(filter(None, spoken_of)), spelled=tuple(separators or ()))
     if schema is None:
         source = open_source(data, layout)
         known = infer_schema(
@@ -146,10 +149,12 @@ def load(
             crosses=crosses,
             embed_crosses=embed_crosses,
         )
-        return Dataset(source.frame, known, source.name, source.files, layout)
+        return Dataset(source.frame, known, source.name, source.files, layout, source.spelled)
     stored = schema if isinstance(schema, FeatureSchema) else FeatureSchema.from_json(read_json(schema))
     optional = () if stored.label is None else (stored.label.column,)
-    source = open_source(data, replace(layout, known=(*layout.known, *stored.columns), optional=optional))
+    spelled = (*layout.spelled, *_spelled(stored)) if stored is schema else layout.spelled
+    wanted = replace(layout, known=(*layout.known, *stored.columns), optional=optional, spelled=spelled)
+    source = open_source(data, wanted)
     given = {role: column for role, column in roles.items() if column is not None}
     known = _with_roles(source, stored, label=label, positive=positive, roles=given)
     known = edit_schema(
@@ -158,7 +163,14 @@ def load(
     # The schema of a run is whole: what rows to predict seem to say does not change it.
     if known != stored or stored is not schema:
         known = complete_schema(source, known)
-    return Dataset(source.frame, known, source.name, source.files, layout)
+    return Dataset(source.frame, known, source.name, source.files, layout, source.spelled)
+
+
+def _spelled(schema: FeatureSchema) -> list[str]:
+    """The columns whose values are told apart by their text, whatever the other rows of a file hold."""
+    columns = [one.name for one in schema.features if one.kind not in (Kind.DENSE, Kind.CROSS)]
+    label = schema.label
+    return [*columns, label.column] if label is not None and isinstance(label.value, str) else columns
 
 
 def _with_roles(
@@ -183,7 +195,7 @@ def _fits(feature: Feature, dtype: pl.DataType) -> bool:
     fits = {
         Kind.DENSE: dtype.is_numeric() or dtype == pl.Boolean or is_text,
         Kind.CATEGORICAL: not (dtype.is_nested() or dtype in (pl.Binary, pl.Object)),
-        Kind.MULTI: is_list or (is_text and feature.separator is not None),
+        Kind.MULTI: is_list or ((is_text or dtype.is_numeric()) and feature.separator is not None),
     }
     fits[Kind.SEQUENCE] = fits[Kind.MULTI]
     return fits[feature.kind] or dtype == pl.Null

@@ -26,7 +26,7 @@ from crossfield.data.labels import read_labels, read_weights
 from crossfield.data.numeric import Buckets, Scale, number, refuse_infinite, refuse_text
 from crossfield.data.source import plain_value
 from crossfield.data.text import reading
-from crossfield.data.tokens import Tokens, canonical, cross_tokens, hash_tokens, is_list
+from crossfield.data.tokens import Tokens, canonical, cross_tokens, hash_tokens, is_list, token
 from crossfield.data.vocabulary import (
     FIRST,
     MISSING,
@@ -68,7 +68,7 @@ class Encoder:
         with on_disk(dataset, engine=engine) as rows:
             _require(rows.frame.collect_schema().names(), dataset.schema.columns)
             with reading(dataset.name):
-                fitted = Fit(rows.frame, rows.schema, config=config, engine=engine).run()
+                fitted = Fit(rows.frame, rows.schema, config=config, engine=engine, spelled=rows.spelled).run()
         return cls(dataset.schema, config, fitted)
 
     def grown(
@@ -206,7 +206,8 @@ class Encoder:
         user = self.schema.user
         if user is None:
             return np.zeros(len(frame), dtype=np.int64)
-        return hash_tokens(frame.select(canonical(pl.col(user), frame.schema[user])).to_series())
+        written = token(pl.col(user), frame.schema[user], self.fitted.meanings.get(user))
+        return hash_tokens(frame.select(written).to_series())
 
     def encode_rows(self, rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Encoded:
         """Encode one row or several, given as dicts; None is a missing value, a missing key an error (SchemaError)."""

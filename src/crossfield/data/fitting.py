@@ -1,6 +1,6 @@
 """What the encoder learns from the training rows: buckets, scales, vocabularies, and notes on what it did."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,7 +18,8 @@ from crossfield.data.numeric import (
     refuse_infinite,
     refuse_text,
 )
-from crossfield.data.tokens import TEXT, Meaning, Tokens, are_booleans, is_list
+from crossfield.data.text import BOOLEAN, NUMBER
+from crossfield.data.tokens import TEXT, Meaning, Tokens, all_spell, is_list, meaning_of
 from crossfield.data.vocabulary import MISSING, Vocabulary, hash_ids
 from crossfield.errors import DataError
 from crossfield.schema import Feature, FeatureSchema, Kind
@@ -46,8 +47,17 @@ class Fitted:
 class Fit:
     """The passes over the training rows: exact quantiles, then moments, then one count per id feature."""
 
-    def __init__(self, frame: pl.LazyFrame, schema: FeatureSchema, *, config: EncoderConfig, engine: Engine) -> None:
+    def __init__(
+        self,
+        frame: pl.LazyFrame,
+        schema: FeatureSchema,
+        *,
+        config: EncoderConfig,
+        engine: Engine,
+        spelled: Collection[str] = (),
+    ) -> None:
         self._frame, self._schema, self._engine, self._config = frame, schema, engine, config
+        self._spelled = spelled
         self._dtypes = frame.collect_schema()
         self._rules = {one.name: config.rule(one) for one in schema.features}
 
@@ -73,18 +83,20 @@ class Fit:
 
     def _meanings(self) -> dict[str, Meaning]:
         names = [one.name for one in self._schema.features if one.kind is Kind.CATEGORICAL and self._is("none", one)]
-        booleans = self._spelled_booleans([name for name in names if self._dtypes[name] in TEXT])
-        booleans += [name for name in names if self._dtypes[name] == pl.Boolean]
-        numbers = [name for name in names if self._dtypes[name].is_numeric()]
-        return {**dict.fromkeys(booleans, "boolean"), **dict.fromkeys(numbers, "number")}
+        texts = [name for name in names if self._dtypes[name] in TEXT]
+        booleans = self._that_spell(BOOLEAN, texts)
+        # Without a schema the file's numbers would have come as numbers: it makes no other ids of them.
+        numbers = self._that_spell(NUMBER, [name for name in texts if name in self._spelled and name not in booleans])
+        typed = {name: meaning for name in names if (meaning := meaning_of(self._dtypes[name])) is not None}
+        return {**dict.fromkeys(booleans, "boolean"), **dict.fromkeys(numbers, "number"), **typed}
 
-    def _spelled_booleans(self, names: list[str]) -> list[str]:
-        """The columns of text whose every value spells true or false; most others show it in their first rows."""
+    def _that_spell(self, pattern: str, names: list[str]) -> list[str]:
+        """The columns of text whose every value has this form; most others show it in their first rows."""
         head = self._engine.batches(self._frame.select(names).head(_FIRST_ROWS), _FIRST_ROWS) if names else ()
         for rows in head:
-            names = [name for name in names if are_booleans(rows[name])]
+            names = [name for name in names if all_spell(rows[name], pattern)]
         counts = {name: self._engine.counts(self._frame.select(name), lambda rows: rows) for name in names}
-        return [name for name, one in counts.items() if are_booleans(one["value"])]
+        return [name for name, one in counts.items() if all_spell(one["value"], pattern)]
 
     def _is(self, transform: str, feature: Feature) -> bool:
         return self._rules[feature.name].transform == transform

@@ -42,6 +42,8 @@ class Source:
     frame: pl.LazyFrame
     name: str
     files: tuple[Path, ...] = ()
+    spelled: tuple[str, ...] = ()
+    """Columns of text files that were left as text where every value spells a number."""
 
 
 def open_source(data: Tabular, layout: Layout = Layout()) -> Source:
@@ -61,8 +63,10 @@ def _open_files(place: str, layout: Layout) -> Source:
     if len(kinds) > 1:
         raise DataError(f"{place} holds files of different kinds ({', '.join(sorted(kinds))}); read one kind at a time")
     kind, name = kinds.pop(), Path(place).name or place
-    if kind in ("text", "libsvm"):
-        return Source((scan_text if kind == "text" else scan_libsvm)(files, layout), name, files)
+    if kind == "text":
+        return Source(scan_text(files, layout), name, files, layout.spelled)
+    if kind == "libsvm":
+        return Source(scan_libsvm(files, layout), name, files)
     if kind == "arrow":
         return _checked(Source(pl.scan_ipc(list(files), glob=False), name, files), layout)
     # day=1/part.parquet holds a column of its own in its folder's name, unless the file itself was named.

@@ -54,6 +54,8 @@ class Layout:
     """What stands between two cells, of any length; guessed where None."""
     missing: tuple[str, ...] = ("",)
     """Cells that mean "no value"; the empty cell always does."""
+    spelled: tuple[str, ...] = ()
+    """Columns that stay text where a number would lose their spelling: ids of which 2.10 is another one than 2.1."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ def read_head(path: Path) -> str:
 def scan_text(files: Sequence[Path], layout: Layout) -> pl.LazyFrame:
     """The rows of text files as lazy columns, in order, each as Int64, Float64 or String.
 
+    Which it is follows from these rows alone, but for columns that are ``layout.spelled``: these are never Float64.
+
     Raises DataError where a file is empty, has only a header, is no table, or has a row that is too long.
     """
     form = sniff(files[0], layout)
@@ -133,7 +137,7 @@ def scan_text(files: Sequence[Path], layout: Layout) -> pl.LazyFrame:
     if form.padded:
         frame = frame.with_columns(pl.all().str.strip_chars())
         frame = frame.with_columns(pl.all().replace({cell: None for cell in ("", *layout.missing)}))
-    return _narrow(frame, files, form, layout.missing)
+    return _narrow(frame, files, form, layout)
 
 
 def sniff(path: Path, layout: Layout = Layout()) -> Form:
@@ -312,7 +316,7 @@ def _split_lines(files: Sequence[Path], form: Form) -> pl.LazyFrame:
     return lines.select(cells.alias("cells")).unnest("cells").with_columns(pl.all().replace("", None))
 
 
-def _narrow(frame: pl.LazyFrame, files: Sequence[Path], form: Form, missing: tuple[str, ...]) -> pl.LazyFrame:
+def _narrow(frame: pl.LazyFrame, files: Sequence[Path], form: Form, layout: Layout) -> pl.LazyFrame:
     """Give every column its narrowest type, decided over every row.
 
     Guessing types from the first rows makes a lazy scan fail in its middle or, worse, turns a late "T8H1N" among zip
@@ -323,16 +327,24 @@ def _narrow(frame: pl.LazyFrame, files: Sequence[Path], form: Form, missing: tup
     # The first rows may be shorter than the header, or longer.
     columns = islice(zip_longest(form.names, *form.rows, fillvalue=""), len(form.names))
     candidates = [
-        name for name, *cells in columns if all(cell in ("", *missing) or re.match(NUMBER, cell) for cell in cells)
+        name
+        for name, *cells in columns
+        if all(cell in ("", *layout.missing) or re.match(NUMBER, cell) for cell in cells)
     ]
     facts = _look_through(frame, candidates, files, form)
     if facts["blank"] and len(form.names) > 1 and _has_blank_lines(files):
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-    return frame.with_columns(
-        pl.col(name).cast(pl.Int64 if facts[f"integer {name}"] else pl.Float64)
-        for name in candidates
-        if facts[f"number {name}"] and facts[f"filled {name}"]
-    )
+    types = {name: _narrowest(name, facts, is_spelled=name in layout.spelled) for name in candidates}
+    return frame.with_columns(pl.col(name).cast(dtype) for name, dtype in types.items())
+
+
+def _narrowest(name: str, facts: dict[str, int], *, is_spelled: bool) -> pl.DataType:
+    """The narrowest type that loses nothing of a column: an integer reads as it is spelled, 2.10 and 2.1 don't."""
+    if not facts[f"filled {name}"]:
+        return pl.String()
+    if facts[f"integer {name}"]:
+        return pl.Int64()
+    return pl.Float64() if facts[f"number {name}"] and not is_spelled else pl.String()
 
 
 def _look_through(frame: pl.LazyFrame, candidates: list[str], files: Sequence[Path], form: Form) -> dict[str, int]:

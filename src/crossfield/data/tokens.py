@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from crossfield.data.numeric import Buckets, number, squared_log
-from crossfield.data.text import BOOLEAN, LIST
+from crossfield.data.text import BOOLEAN, LIST, NUMBER
 from crossfield.errors import SchemaError
 from crossfield.schema import Feature, FeatureSchema, Kind
 
@@ -55,15 +55,40 @@ def _time_text(values: pl.Expr, dtype: pl.Datetime) -> pl.Expr:
     return values.dt.convert_time_zone("UTC").dt.to_string("%Y-%m-%dT%H:%M:%S%.fZ")
 
 
+def meaning_of(dtype: pl.DataType) -> Meaning | None:
+    """What a column of this type holds, where text can spell it in several ways."""
+    if dtype == pl.Boolean:
+        return "boolean"
+    return "number" if dtype.is_numeric() else None
+
+
+def token(values: pl.Expr, dtype: pl.DataType, meaning: Meaning | None) -> pl.Expr:
+    """The canonical text of values of a column that had this meaning in training; raises as ``canonical``."""
+    text = canonical(values, dtype)
+    return respelled(text, meaning) if meaning is not None and dtype in TEXT else text
+
+
 def respelled(text: pl.Expr, meaning: Meaning) -> pl.Expr:
-    """Text with the token of the value that it spells: TRUE is ``true``, 3.0 is ``3``; other text stays as it is."""
-    return text.str.to_lowercase() if meaning == "boolean" else text.str.replace(r"^(-?\d+)\.0+$", "$1")
+    """Text with the token of the value that it spells: TRUE is ``true``, 3.0 and 3. are ``3``, 1.50 is ``1.5``.
+
+    Other text stays as it is. What spells a number is what makes a column of a text file one of numbers.
+    """
+    if meaning == "boolean":
+        return text.str.to_lowercase()
+    # An id with a gap beside it may come as 12345678901234567.0, of more digits than a float holds.
+    short = text.str.replace(r"^(-?\d+)\.0+$", "$1")
+    return pl.when(short.str.contains(NUMBER)).then(_float_text(short.cast(pl.Float64, strict=False))).otherwise(short)
 
 
 def are_booleans(column: pl.Series) -> bool:
     """Whether every value of a column of text spells true or false; missing ones don't count."""
+    return all_spell(column, BOOLEAN)
+
+
+def all_spell(column: pl.Series, pattern: str) -> bool:
+    """Whether every value of a column of text has this form; missing ones don't count."""
     text = column.cast(pl.String)
-    return bool(text.filter(text != "").str.contains(BOOLEAN).all())
+    return bool(text.filter(text != "").str.contains(pattern).all())
 
 
 def canonical_lists(values: pl.Expr, dtype: pl.DataType, separator: str | None) -> pl.Expr:
@@ -121,8 +146,7 @@ class Tokens:
         if name in self.squared:
             return canonical(squared_log(number(name, dtype)), pl.Float64())
         with _naming(name):
-            token = canonical(pl.col(name), dtype)
-        return respelled(token, self.meanings[name]) if name in self.meanings and dtype in TEXT else token
+            return token(pl.col(name), dtype, self.meanings.get(name))
 
     def lists(self, feature: Feature) -> pl.Expr:
         """The tokens of each row of a multi-valued feature, the last ``max_length`` of them."""
