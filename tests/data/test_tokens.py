@@ -42,6 +42,7 @@ def tokens_of(values: list[Any], dtype: Any = None) -> list[str | None]:
         ([1e20, INF], pl.Float64, ["1e+20", "inf"]),
         ([0.1, 3.0], pl.Float32, ["0.1", "3"]),
         ([Decimal("1.50"), Decimal("2.00")], pl.Decimal(10, 2), ["1.5", "2"]),
+        ([Decimal("-0.10"), Decimal("100.00"), Decimal("0.00"), None], pl.Decimal(10, 2), ["-0.1", "100", "0", None]),
         ([True, False], pl.Boolean, ["true", "false"]),
         (["a ", " ", "", None], pl.String, ["a ", " ", None, None]),
         (["b", "a"], pl.Categorical, ["b", "a"]),
@@ -75,6 +76,17 @@ def test_what_cannot_be_a_category_is_refused(value: Any) -> None:
 @given(st.integers(-(2**53), 2**53))
 def test_whole_floats_read_as_integers(value: int) -> None:
     assert tokens_of([float(value)]) == tokens_of([value]) == [str(value)]
+
+
+@given(st.integers(-(10**34), 10**34), st.sampled_from([0, 2]))
+def test_whole_decimals_read_as_integers(value: int, scale: int) -> None:
+    assert tokens_of([Decimal(value)], pl.Decimal(38, scale)) == [str(value)]
+
+
+def test_decimals_too_large_for_a_float_are_told_apart() -> None:
+    large = [Decimal(2**53) + one for one in (0, 1, Decimal("1.50"), Decimal("1.51"), 100)]
+    assert tokens_of(large, pl.Decimal(38, 2)) == [str(one).replace(".50", ".5") for one in large]
+    assert lists_of([large[:2]], pl.List(pl.Decimal(38, 0))) == [["9007199254740992", "9007199254740993"]]
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

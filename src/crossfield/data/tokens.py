@@ -26,11 +26,14 @@ def canonical(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """The canonical text of values; null where there is no value (null, NaN, empty text).
 
     Integers and integer-valued floats read ``12``, other floats as the shortest text that gives the same float,
-    booleans ``true`` and ``false``, dates and times as in ISO 8601; text stays as it is, blanks included.
+    decimals likewise and from 2**53 on with all their digits, booleans ``true`` and ``false``, dates and times as in
+    ISO 8601; text stays as it is, blanks included.
     Raises SchemaError where the type cannot be a category.
     """
-    if dtype.is_float() or dtype.is_decimal():
-        return _float_text(values.cast(pl.Float64) if dtype.is_decimal() else values)
+    if dtype.is_float():
+        return _float_text(values)
+    if dtype.is_decimal():
+        return _decimal_text(values)
     if isinstance(dtype, pl.Datetime):
         return _time_text(values, dtype)
     if dtype.is_integer() or dtype in (pl.Boolean, pl.Date, pl.Time):
@@ -46,6 +49,13 @@ def _float_text(values: pl.Expr) -> pl.Expr:
     whole = (values == values.round()) & (values.abs() < 2.0**63)
     text = pl.when(whole).then(values.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(values.cast(pl.String))
     return pl.when(values.is_not_nan()).then(text)
+
+
+def _decimal_text(values: pl.Expr) -> pl.Expr:
+    # A decimal reads like the float or integer of another file, until floats are too coarse to tell two ids apart.
+    floats = values.cast(pl.Float64)
+    exact = values.cast(pl.String).str.replace(r"^(-?\d+(?:\.\d*[1-9])?)\.?0*$", "$1")
+    return pl.when(floats.abs() < 2.0**53).then(_float_text(floats)).otherwise(exact)
 
 
 def _time_text(values: pl.Expr, dtype: pl.Datetime) -> pl.Expr:
