@@ -1,5 +1,7 @@
 """Overlaps and futures planted in the parts of a clean split."""
 
+from datetime import datetime, timedelta, timezone
+
 import polars as pl
 import pytest
 
@@ -32,6 +34,15 @@ def test_numbers_that_one_part_holds_as_text_are_known_to_the_other() -> None:
     train = data_of(pl.DataFrame({"user": [3.0, 4.5, None], "click": [1, 0, 1]}))
     rows = met_in_training(pl.DataFrame({"user": ["3.0", "4.50", "5", None]}), train, ["user"])
     assert rows["rows"].to_list() == [1, 1, None, None]
+
+
+def test_times_with_offsets_are_compared_as_moments() -> None:
+
+    def local(rows: pl.DataFrame) -> pl.DataFrame:
+        moments = [datetime.fromtimestamp(ts, timezone(timedelta(hours=(-8, 0, 9)[hash(ts) % 7 % 3]))) for ts in rows["ts"]]
+        return rows.with_columns(ts=pl.Series([moment.isoformat() for moment in moments]))
+
+    assert found(local(FIRST), local(LAST)) == []
 
 
 def test_users_written_in_another_way() -> None:

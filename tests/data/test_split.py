@@ -1,5 +1,6 @@
 from collections import Counter
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 from hashlib import blake2b
 
 import numpy as np
@@ -99,13 +100,49 @@ def test_times_may_be_dates_or_iso_text() -> None:
         ([1, None, 3], "'time' is missing in row 1"),
         ([1.0, 2.0, float("nan")], "'time' is nan, .* in row 2"),
         (["2024-01-01", "2/1/2024"], "'time' is '2/1/2024', which does not sort by time"),
+        (["2024-01-01T10:00Z", "2024-01-01T10:00"], "'time' is '2024-01-01T10:00', without the offset .* in row 1"),
+        (["2024-01-31", "2024-01-31T10:00:00+09"], "'time' is '2024-01-31', without the offset .* in row 0"),
+        (
+            ["2024-01-01T10:00Z", "2024-13-01T10:00Z"],
+            "'time' is '2024-13-01T10:00Z', a time that there is not in row 1",
+        ),
+        (pl.Series(["2024-01-01", "Jan 2"], dtype=pl.Categorical), "'time' is 'Jan 2', which does not sort by time"),
     ],
 )
 @pytest.mark.parametrize("how", ["time", "leave_one_out"])
-def test_times_that_do_not_sort_are_named(times: list[object], message: str, how: str) -> None:
+def test_times_that_do_not_sort_are_named(times: list[object] | pl.Series, message: str, how: str) -> None:
     frame = pl.DataFrame({"time": times, "user": [1] * len(times)})
     with pytest.raises(DataError, match=message):
         split(frame, how, (0.5, 0.5))
+
+
+ZONES = [timezone(timedelta(hours=hours)) for hours in (-8, 0, 9)]
+FORMS: dict[str, Callable[[datetime], str]] = {
+    "seconds": datetime.isoformat,
+    "minutes": lambda moment: moment.isoformat(timespec="minutes"),
+    "microseconds": lambda moment: moment.isoformat(" ", timespec="microseconds"),
+    "hours of offset": lambda moment: moment.isoformat()[:-3],
+    "Z": lambda moment: moment.isoformat().replace("+00:00", "Z"),
+    "apart": lambda moment: moment.strftime("%Y-%m-%d %H:%M:%S %z"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("how", ["time", "leave_one_out"])
+def test_times_with_offsets_are_moments(form: str, how: str) -> None:
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    texts = [FORMS[form]((start + timedelta(minutes=20 * row)).astimezone(ZONES[row % 3])) for row in range(9)]
+    parts = split(pl.DataFrame({"row": range(9), "time": texts, "user": [1] * 9}), how, (0.6, 0.2, 0.2))
+    expected = ([*range(5)], [5, 6], [7, 8]) if how == "time" else ([*range(7)], [7], [8])
+    assert [part["row"].to_list() for part in parts] == [*expected]
+    assert pl.concat(parts)["time"].to_list() == texts
+
+
+@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["2024-01-03", "2024-01-01", "2024-01-02"])])
+def test_times_that_are_categories_sort_as_text(dtype: pl.DataType) -> None:
+    times = pl.Series(["2024-01-03", "2024-01-01", "2024-01-02"], dtype=dtype)
+    parts = split(pl.DataFrame({"time": times, "user": [1] * 3}), "time", (0.34, 0.33, 0.33))
+    assert [part["time"].item() for part in parts] == ["2024-01-01", "2024-01-02", "2024-01-03"]
 
 
 def test_users_stay_together() -> None:

@@ -71,6 +71,8 @@ def test_types_are_decided_by_the_last_row_too(tmp_path: Path) -> None:
     ("cells", "dtype"),
     [
         (["1", "-2", "0"], pl.Int64),
+        (["1700000000000000", "-170000000000000000"], pl.Int64),
+        (["1700000000000000", "1.5"], pl.String),
         (["1", "2.5", ".5", "1e-05", "1.5E3", "nan"], pl.Float64),
         (["007", "12"], pl.String),
         (["+49", "12"], pl.String),

@@ -12,7 +12,8 @@ from crossfield.data.dataset import Dataset
 from crossfield.data.guess import time_likes
 from crossfield.data.numeric import number
 from crossfield.data.source import reading
-from crossfield.data.tokens import TEXT, canonical
+from crossfield.data.text import TEXT
+from crossfield.data.tokens import canonical
 from crossfield.errors import CrossfieldError, SchemaError
 from crossfield.schema import Feature, FeatureSchema, Kind
 

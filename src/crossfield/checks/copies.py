@@ -11,7 +11,7 @@ from crossfield.checks.finding import Finding
 from crossfield.data.dataset import Dataset
 from crossfield.data.labels import positive
 from crossfield.data.source import reading
-from crossfield.data.tokens import TEXT
+from crossfield.data.text import TEXT
 
 SAMPLED = 200_000
 """Training rows that are compared, drawn by their content: copies come together, or not at all."""

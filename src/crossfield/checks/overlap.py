@@ -6,11 +6,12 @@ import numpy as np
 import polars as pl
 
 from crossfield.checks.finding import Finding, Severity
-from crossfield.checks.sample import Sample
+from crossfield.checks.sample import Sample, times_of
 from crossfield.data.dataset import Dataset
 from crossfield.data.guess import time_likes
 from crossfield.data.labels import positive
 from crossfield.data.source import reading
+from crossfield.data.split import sort_key
 from crossfield.data.tokens import canonical, meaning_of, token
 from crossfield.metrics import auc
 
@@ -120,8 +121,8 @@ def _future(train: Sample, part: Sample) -> Iterator[Finding]:
     time = train.data.schema.time or next(iter(time_likes(train.data.schema)), None)
     if time is None or time not in train.rows.columns or time not in part.rows.columns or len(part.rows) < MIN_ROWS:
         return
-    times = train.rows[time]
-    theirs = part.rows[time].cast(times.dtype, strict=False).drop_nulls().sort()
+    times = times_of(train.rows, time)
+    theirs = times_of(part.rows, time).cast(times.dtype, strict=False).drop_nulls().sort()
     share = _share(times > theirs[len(theirs) // 2]) if len(theirs) else 0.0
     if share < SOME:
         return
@@ -143,6 +144,7 @@ def _keeps_order(train: Sample, part: Sample, time: str) -> bool:
     user = train.data.schema.user
     if user is None or user not in part.rows.columns:
         return False
-    last = met_in_training(part.rows, train.data, [user], pl.col(time).max().alias("last"))["last"]
-    is_after = (part.rows[time].cast(last.dtype, strict=False) >= last).drop_nulls()
+    key = sort_key(train.rows.lazy(), time)
+    last = met_in_training(part.rows, train.data, [user], key.max().alias("last"))["last"]
+    is_after = (times_of(part.rows, time).cast(last.dtype, strict=False) >= last).drop_nulls()
     return len(is_after) >= MIN_ROWS and _share(is_after) >= KEPT

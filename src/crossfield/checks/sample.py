@@ -9,6 +9,7 @@ import polars as pl
 from crossfield.data.dataset import Dataset
 from crossfield.data.guess import time_likes
 from crossfield.data.labels import positive
+from crossfield.data.split import sort_key
 from crossfield.metrics import Mask, Vector
 from crossfield.schema import Feature, Kind
 
@@ -53,7 +54,7 @@ class Sample:
     def times(self) -> pl.Series | None:
         """The time of each row; None where there is no such column."""
         time = self.data.schema.time
-        return self.rows[time] if time is not None and time in self.rows.columns else None
+        return times_of(self.rows, time) if time is not None and time in self.rows.columns else None
 
 
 def _label(data: Dataset, rows: pl.DataFrame) -> pl.Series | None:
@@ -61,6 +62,11 @@ def _label(data: Dataset, rows: pl.DataFrame) -> pl.Series | None:
     if label is None or label.column not in rows.columns:
         return None
     return rows.select(positive(label, rows.schema[label.column])).to_series()
+
+
+def times_of(rows: pl.DataFrame, time: str) -> pl.Series:
+    """A column of times as rows sort by it."""
+    return rows.select(sort_key(rows.lazy(), time)).to_series()
 
 
 def later_half(times: pl.Series) -> Mask:

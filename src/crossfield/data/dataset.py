@@ -8,10 +8,10 @@ from pathlib import Path
 
 import polars as pl
 
-from crossfield.data.infer import TEXT, check_roles, complete_schema, edit_schema, infer_schema, parse_label
+from crossfield.data.infer import check_roles, complete_schema, edit_schema, infer_schema, parse_label
 from crossfield.data.source import Layout, Source, Tabular, open_source, reading
 from crossfield.data.split import sample_frame, split_frame
-from crossfield.data.text import to_floats
+from crossfield.data.text import TEXT, to_floats
 from crossfield.errors import DataError, SchemaError, nearest
 from crossfield.files import read_json
 from crossfield.schema import Feature, FeatureSchema, Kind

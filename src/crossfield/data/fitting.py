@@ -18,8 +18,8 @@ from crossfield.data.numeric import (
     refuse_infinite,
     refuse_text,
 )
-from crossfield.data.text import BOOLEAN, NUMBER
-from crossfield.data.tokens import TEXT, Meaning, Tokens, all_spell, is_list, meaning_of
+from crossfield.data.text import BOOLEAN, NUMBER, TEXT
+from crossfield.data.tokens import Meaning, Tokens, all_spell, is_list, meaning_of
 from crossfield.data.vocabulary import MISSING, Vocabulary, hash_ids
 from crossfield.errors import DataError
 from crossfield.schema import Feature, FeatureSchema, Kind

@@ -9,6 +9,7 @@ import polars as pl
 
 from crossfield.data.guess import Guess, find_separator, guess
 from crossfield.data.source import Source, reading
+from crossfield.data.text import TEXT
 from crossfield.errors import ConfigError, SchemaError, nearest
 from crossfield.schema import Feature, FeatureSchema, Kind, Label
 
@@ -16,7 +17,6 @@ HEAD_ROWS = 10_000
 STRIDED_ROWS = 40_000
 """The sample: the first rows, and this many spread evenly over all of them."""
 SEVERAL = (Kind.MULTI, Kind.SEQUENCE)
-TEXT = (pl.String, pl.Categorical, pl.Enum)
 _ROW = "crossfield row"
 _CONDITION = r"^(.+?)\s*(==|>=|<=|>|<)\s*(.+)$"
 _YES, _NO = frozenset({"true", "yes"}), frozenset({"false", "no"})

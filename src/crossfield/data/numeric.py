@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import polars as pl
 
-from crossfield.data.text import to_floats
+from crossfield.data.text import TEXT, to_floats
 from crossfield.errors import DataError, SchemaError
 
 Transform = Literal["standardize", "log1p", "squared_log", "quantile", "buckets", "none"]
@@ -19,20 +19,16 @@ def number(name: str, dtype: pl.DataType) -> pl.Expr:
 
     Raises SchemaError where the column's type holds no numbers.
     """
-    if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null) or _is_text(dtype)):
+    if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null) or dtype in TEXT):
         raise SchemaError(f"column {name!r} of type {dtype} holds no numbers; give it another kind, or ignore it")
     column = pl.col(name)
-    return (to_floats(column) if _is_text(dtype) else column.cast(pl.Float64)).fill_nan(None)
-
-
-def _is_text(dtype: pl.DataType) -> bool:
-    return dtype in (pl.String, pl.Categorical, pl.Enum)
+    return (to_floats(column) if dtype in TEXT else column.cast(pl.Float64)).fill_nan(None)
 
 
 def refuse_text(frame: pl.DataFrame, names: list[str], first_row: int) -> None:
     """Raise DataError naming the row and the value where a column of numbers holds text that is no number."""
     dtypes = frame.schema
-    for name, dtype in [(name, dtypes[name]) for name in names if _is_text(dtypes[name])]:
+    for name, dtype in [(name, dtypes[name]) for name in names if dtypes[name] in TEXT]:
         column = frame[name]
         floats = frame.select(number(name, dtype)).to_series()
         text = column.cast(pl.String).str.strip_chars().str.to_lowercase()

@@ -1,5 +1,6 @@
 """Parts of a data set: by time, at random, by user, or each user's last rows; row order is kept inside each part."""
 
+import re
 from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import pairwise
@@ -9,12 +10,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crossfield.data.source import reading
+from crossfield.data.text import TEXT
 from crossfield.errors import ConfigError, DataError, SchemaError, nearest
 from crossfield.schema import FeatureSchema
 
 KINDS = ("time", "random", "user", "leave_one_out")
 _ROW = "crossfield row"
+_TIME = "crossfield time"
 _ISO_TIME = r"^\d{4}-\d{2}-\d{2}"
+_OFFSET = _ISO_TIME + r"[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)? ?(?i:Z|[+-]\d{2}(?::?\d{2})?)$"
+_MOMENTS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")
 
 
 def split_frame(
@@ -130,14 +135,34 @@ def _shuffle_key(number: pl.Expr, seed: int) -> pl.Expr:
     return key ^ (key // constant(1 << 31))
 
 
+def sort_key(frame: pl.LazyFrame, time: str) -> pl.Expr:
+    """What orders rows by their time column: itself, or the moments in UTC where its text has offsets from it.
+
+    Text sorts as text, also in a column of categories; in ISO 8601 that is by time, but not across offsets. Null
+    where the time is missing, and where moments are wanted and the text is none. Looks at all rows of a text column.
+    """
+    if frame.collect_schema()[time] not in TEXT:
+        return pl.col(time)
+    text = pl.col(time).cast(pl.String)
+    has_offsets = _collect(frame.select(text.str.contains(_OFFSET).any())).item()
+    return _moments(text) if has_offsets else text
+
+
+def _moments(text: pl.Expr) -> pl.Expr:
+    plain = text.str.to_uppercase().str.replace(r"^(\S{10}) ", "${1}T").str.replace(" ", "", literal=True)
+    return pl.coalesce(plain.str.to_datetime(form, time_zone="UTC", strict=False) for form in _MOMENTS)
+
+
 def _split_by_time(frame: pl.LazyFrame, time: str, sizes: Sequence[float]) -> tuple[pl.LazyFrame, ...]:
-    _check_times(frame, time)
-    counts = _collect(frame.group_by(time).agg(pl.len().cast(pl.Int64).alias("crossfield rows")).sort(time))
+    key = _checked_key(frame, time)
+    counts = _collect(
+        frame.group_by(key.alias(_TIME)).agg(pl.len().cast(pl.Int64).alias("crossfield rows")).sort(_TIME)
+    )
     rows = counts["crossfield rows"].cum_sum().to_numpy()
     cuts = _time_cuts(rows, sizes, time)
-    times = [counts[time].slice(cut - 1, 1) for cut in cuts]
+    times = [counts[_TIME].slice(cut - 1, 1) for cut in cuts]
     lows = [None, *times[:-1]]
-    return tuple(frame.filter(_between(pl.col(time), low, high)) for low, high in zip(lows, times, strict=True))
+    return tuple(frame.filter(_between(key, low, high)) for low, high in zip(lows, times, strict=True))
 
 
 def _between(time: pl.Expr, low: pl.Series | None, high: pl.Series) -> pl.Expr:
@@ -157,20 +182,30 @@ def _time_cuts(rows: NDArray[np.int64], sizes: Sequence[float], time: str) -> li
     return cuts[1:]
 
 
-def _check_times(frame: pl.LazyFrame, time: str) -> None:
-    """Raise DataError naming the first row whose time is missing, or text that does not sort by time."""
-    column, dtype = pl.col(time), frame.collect_schema()[time]
-    wrong = column.is_null()
+def _checked_key(frame: pl.LazyFrame, time: str) -> pl.Expr:
+    """``sort_key``; raises DataError naming the first row whose time is missing or does not sort by time."""
+    key, column = sort_key(frame, time), pl.col(time)
+    dtype = frame.collect_schema()[time]
+    wrong = key.is_null()
     if dtype.is_float():
         wrong |= column.is_nan()
-    if dtype == pl.String:
-        wrong |= ~column.str.contains(_ISO_TIME)
+    if dtype in TEXT:
+        wrong |= ~column.cast(pl.String).str.contains(_ISO_TIME)
     found = _collect(frame.select(time).with_row_index(_ROW).filter(wrong).head(1))
     for row, value in found.iter_rows():
-        reason = "is missing" if value is None else f"is {value!r}, which does not sort by time (2024-12-31 does)"
-        raise DataError(
-            f"the time {time!r} {reason} in row {row} (counted from 0); correct it, or split at random or by user"
-        )
+        where = f"in row {row} (counted from 0)"
+        raise DataError(f"the time {time!r} {_why_wrong(value)} {where}; correct it, or split at random or by user")
+    return key
+
+
+def _why_wrong(time: str | float | None) -> str:
+    if time is None:
+        return "is missing"
+    if not isinstance(time, str) or not re.match(_ISO_TIME, time):
+        return f"is {time!r}, which does not sort by time (2024-12-31 does)"
+    if re.match(_OFFSET, time):
+        return f"is {time!r}, a time that there is not"
+    return f"is {time!r}, without the offset from UTC that other rows have (2024-12-31T10:00:00Z has one)"
 
 
 def _split_by_user(frame: pl.LazyFrame, user: str, sizes: Sequence[float], seed: int) -> tuple[pl.LazyFrame, ...]:
@@ -185,10 +220,9 @@ def _split_by_user(frame: pl.LazyFrame, user: str, sizes: Sequence[float], seed:
 def _leave_one_out(frame: pl.LazyFrame, user: str, time: str | None, *, num_parts: int) -> tuple[pl.LazyFrame, ...]:
     if num_parts > 3:
         raise ConfigError(f"leave_one_out makes two parts or three, not {num_parts}")
-    if time is not None:
-        _check_times(frame, time)
-    order = [time, _ROW] if time else [_ROW]
-    rows = frame.select(user, *order[:-1]).with_row_index(_ROW).filter(pl.col(user).is_not_null())
+    keys = [_checked_key(frame, time).alias(_TIME)] if time is not None else []
+    order = [_TIME, _ROW] if keys else [_ROW]
+    rows = frame.select(user, *keys).with_row_index(_ROW).filter(pl.col(user).is_not_null())
     last = _collect(rows.group_by(user).agg(pl.col(_ROW).sort_by(order).tail(num_parts)))[_ROW]
     # A user keeps at least one row to be trained on.
     held = [

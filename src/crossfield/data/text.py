@@ -18,6 +18,7 @@ from crossfield.errors import DataError
 if TYPE_CHECKING:
     from _csv import Reader
 
+TEXT = (pl.String, pl.Categorical, pl.Enum)
 HEAD_BYTES = 1 << 20
 """How much of a file is looked at to find out how it is written."""
 HEAD_ROWS = 1000
@@ -329,7 +330,7 @@ def _narrow(frame: pl.LazyFrame, files: Sequence[Path], form: Form, layout: Layo
     candidates = [
         name
         for name, *cells in columns
-        if all(cell in ("", *layout.missing) or re.match(NUMBER, cell) for cell in cells)
+        if all(cell in ("", *layout.missing) or re.match(f"{NUMBER}|{INTEGER}", cell) for cell in cells)
     ]
     facts = _look_through(frame, candidates, files, form)
     if facts["blank"] and len(form.names) > 1 and _has_blank_lines(files):

@@ -10,13 +10,12 @@ import numpy as np
 import polars as pl
 
 from crossfield.data.numeric import Buckets, number, squared_log
-from crossfield.data.text import BOOLEAN, LIST, NUMBER
+from crossfield.data.text import BOOLEAN, LIST, NUMBER, TEXT
 from crossfield.errors import SchemaError
 from crossfield.schema import Feature, FeatureSchema, Kind
 
 AND = "\x1f"
 """Stands between the tokens of a cross: the ASCII unit separator, which text does not hold."""
-TEXT = (pl.String, pl.Categorical, pl.Enum)
 
 Meaning = Literal["boolean", "number"]
 """What a column of ids held in training, where text can spell the same value in several ways."""
