@@ -39,7 +39,9 @@ def test_numbers_that_one_part_holds_as_text_are_known_to_the_other() -> None:
 def test_times_with_offsets_are_compared_as_moments() -> None:
 
     def local(rows: pl.DataFrame) -> pl.DataFrame:
-        moments = [datetime.fromtimestamp(ts, timezone(timedelta(hours=(-8, 0, 9)[hash(ts) % 7 % 3]))) for ts in rows["ts"]]
+        moments = [
+            datetime.fromtimestamp(ts, timezone(timedelta(hours=(-8, 0, 9)[hash(ts) % 7 % 3]))) for ts in rows["ts"]
+        ]
         return rows.with_columns(ts=pl.Series([moment.isoformat() for moment in moments]))
 
     assert found(local(FIRST), local(LAST)) == []

@@ -317,6 +317,18 @@ def test_a_boolean_has_one_token_however_it_is_written(trained: str, config: dic
         assert (encoder.id_of("flag", ["True", False, "FALSE"]) == [2, 3, 3]).all()
 
 
+@pytest.mark.parametrize("trained", [pl.Boolean, pl.Int64, pl.Float64])
+def test_booleans_and_the_numbers_0_and_1_are_the_same_ids(trained: type[pl.DataType]) -> None:
+    encoder = fitted(dataset(FLAG.select(pl.col("flag").cast(trained)), categorical("flag")))
+    ids = [[2], [3], [2], [0]]
+    for dtype in (pl.Boolean, pl.Int8, pl.Float64):
+        assert encoder.encode(FLAG.select(pl.col("flag").cast(dtype)), labelled=False).categorical.tolist() == ids
+    for written in (["True", "False", "TRUE", ""], ["1", "0", "1.0", None]):
+        assert encoder.encode(pl.DataFrame({"flag": written}), labelled=False).categorical.tolist() == ids
+    others = pl.DataFrame({"flag": [2, -1, None]})
+    assert encoder.encode(others, labelled=False).categorical.tolist() == [[1], [1], [0]]
+
+
 def test_text_beside_true_and_false_keeps_its_case() -> None:
     frame = pl.DataFrame({"answer": ["True", "False", "true", "maybe"]})
     encoder = fitted(dataset(frame, categorical("answer")))

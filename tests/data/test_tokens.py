@@ -189,9 +189,11 @@ def test_cross_tokens_of_parts() -> None:
 
 
 def test_text_has_the_token_of_what_it_spells() -> None:
-    truths = pl.DataFrame({"x": ["True", "FALSE", "true", None]}).select(respelled(pl.col("x"), "boolean"))
-    assert truths["x"].to_list() == ["true", "false", "true", None]
+    truths = pl.DataFrame({"x": ["True", "FALSE", "1", "0.0", "2", "1.05", None]})
+    truths = truths.select(respelled(pl.col("x"), "boolean"))
+    assert truths["x"].to_list() == ["true", "false", "true", "false", "2", "1.05", None]
     spelled = {
+        **{"True": "1", "FALSE": "0", "truest": "truest"},
         **{
             "3.0": "3",
             "-4.00": "-4",

@@ -41,7 +41,7 @@ class Fitted:
     vocabularies: Mapping[str, Vocabulary]
     notes: tuple[str, ...]
     meanings: Mapping[str, Meaning] = field(default_factory=dict)
-    """Columns of ids that held booleans or numbers: their text is read as such."""
+    """Columns of ids that held booleans or numbers: later values are read as such."""
 
 
 class Fit:

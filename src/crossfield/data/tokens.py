@@ -18,7 +18,7 @@ AND = "\x1f"
 """Stands between the tokens of a cross: the ASCII unit separator, which text does not hold."""
 
 Meaning = Literal["boolean", "number"]
-"""What a column of ids held in training, where text can spell the same value in several ways."""
+"""What a column of ids held in training, where the same value can be written in several ways."""
 
 
 def canonical(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -65,7 +65,7 @@ def _time_text(values: pl.Expr, dtype: pl.Datetime) -> pl.Expr:
 
 
 def meaning_of(dtype: pl.DataType) -> Meaning | None:
-    """What a column of this type holds, where text can spell it in several ways."""
+    """What a column of this type holds, where the same value can be written in several ways."""
     if dtype == pl.Boolean:
         return "boolean"
     return "number" if dtype.is_numeric() else None
@@ -74,18 +74,21 @@ def meaning_of(dtype: pl.DataType) -> Meaning | None:
 def token(values: pl.Expr, dtype: pl.DataType, meaning: Meaning | None) -> pl.Expr:
     """The canonical text of values of a column that had this meaning in training; raises as ``canonical``."""
     text = canonical(values, dtype)
-    return respelled(text, meaning) if meaning is not None and dtype in TEXT else text
+    return text if meaning in (None, meaning_of(dtype)) else respelled(text, meaning)
 
 
 def respelled(text: pl.Expr, meaning: Meaning) -> pl.Expr:
     """Text with the token of the value that it spells: TRUE is ``true``, 3.0 and 3. are ``3``, 1.50 is ``1.5``.
 
-    Other text stays as it is. What spells a number is what makes a column of a text file one of numbers.
+    1 and 0 are true and false where these are meant, and the other way round; other text stays as it is. What spells
+    a number is what makes a column of a text file one of numbers.
     """
     if meaning == "boolean":
-        return text.str.to_lowercase()
+        lower = text.str.to_lowercase()
+        return lower.str.replace(r"^1(?:\.0*)?$", "true").str.replace(r"^0(?:\.0*)?$", "false")
+    truths = text.str.replace(r"^(?i:true)$", "1").str.replace(r"^(?i:false)$", "0")
     # An id with a gap beside it may come as 12345678901234567.0, of more digits than a float holds.
-    short = text.str.replace(r"^(-?\d+)\.0+$", "$1")
+    short = truths.str.replace(r"^(-?\d+)\.0+$", "$1")
     return pl.when(short.str.contains(NUMBER)).then(_float_text(short.cast(pl.Float64, strict=False))).otherwise(short)
 
 
@@ -142,7 +145,7 @@ class Tokens:
     """Categorical features that are numbers, taken as their squared logarithm."""
     max_length: int
     meanings: Mapping[str, Meaning]
-    """Columns of ids whose text is read as booleans or numbers."""
+    """Columns of ids whose values are read as booleans or numbers."""
 
     def of(self, feature: Feature) -> pl.Expr:
         """The token of each row of a single-valued feature; of a cross, the tokens of its parts; null is missing."""
