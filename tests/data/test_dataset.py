@@ -108,6 +108,14 @@ def test_ids_of_a_run_stay_as_they_are_spelled_whatever_else_a_file_holds(tmp_pa
     assert load(tmp_path / "part.csv", kinds=kinds).frame.collect_schema()["version"] == pl.Float64
 
 
+def test_libsvm_rows_to_predict_have_the_columns_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "train.libsvm").write_text("1 0:0.5 7:2\n0 3:1\n0 0:3\n")
+    (tmp_path / "later.libsvm").write_text("0 3:4\n")
+    train = load(tmp_path / "train.libsvm", label="label", time="x_7", kinds={"x_0": "dense", "x_3": "dense"})
+    later = load(tmp_path / "later.libsvm", schema=train.schema).require(labelled=True)
+    assert later.head().to_dicts() == [{"label": 0, "x_0": 0.0, "x_3": 4.0, "x_7": 0.0}]
+
+
 def test_a_label_is_told_by_the_text_it_was_named_by(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("x,grade\n1,2.10\n2,x\n")
     (tmp_path / "later.csv").write_text("x,grade\n1,2.10\n2,2.1\n")

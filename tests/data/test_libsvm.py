@@ -36,6 +36,24 @@ def test_ragged_rows_of_numbers_are_one_column_per_index(tmp_path: Path) -> None
     assert frame.rows() == [(0.5, 0.5, 0.0, 2.0), (1.5, 0.0, 1.0, 0.0)]
 
 
+@pytest.mark.parametrize(
+    ("whole", "part", "rows"),
+    [
+        # Each part by itself: a column per index it names, fields, a list of ids no longer than its rows.
+        ("1 0:0.5 7:2\n0 3:1\n", "0 3:4 9:1\n1 3:2 9:1\n", [(0, 0.0, 4.0, 0.0), (1, 0.0, 2.0, 0.0)]),
+        ("1 1:0.5 7:1\n0 1:2 8:1\n", "0 1:1 8:1\n", [(0, 1.0, "8")]),
+        ("1 1:1 7:1\n0 9:1\n", "0 3:1 7:1\n1 4:1 9:1\n", [(0, ["3", "7"]), (1, ["4", "9"])]),
+        ("1 1:0.5 7:2\n0 1:2 7:3\n", "0 1:1\n1 7:4\n", [(0, 1.0, 0.0), (1, 0.0, 4.0)]),
+    ],
+)
+def test_a_part_is_laid_out_like_the_whole(tmp_path: Path, whole: str, part: str, rows: list[tuple[object]]) -> None:
+    columns = read(write(tmp_path, whole)).columns
+    frame = read(write(tmp_path, part), laid_out=tuple(columns))
+    assert (frame.columns, frame.rows()) == (columns, rows)
+    named = tuple("abcd"[: len(columns)])
+    assert read(write(tmp_path, whole), laid_out=named, columns=named).columns == [*named]
+
+
 def test_names_and_blank_lines(tmp_path: Path) -> None:
     frame = read(write(tmp_path, "1 5:1  6:1\r\n\r\n0 5:1 7:1\r\n"), columns=("click", "user", "item"))
     assert frame.rows(named=True)[1] == {"click": 0, "user": "5", "item": "7"}

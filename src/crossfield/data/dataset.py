@@ -151,10 +151,7 @@ def load(
         )
         return Dataset(source.frame, known, source.name, source.files, layout, source.spelled)
     stored = schema if isinstance(schema, FeatureSchema) else FeatureSchema.from_json(read_json(schema))
-    optional = () if stored.label is None else (stored.label.column,)
-    spelled = (*layout.spelled, *_spelled(stored)) if stored is schema else layout.spelled
-    wanted = replace(layout, known=(*layout.known, *stored.columns), optional=optional, spelled=spelled)
-    source = open_source(data, wanted)
+    source = open_source(data, _layout_under(stored, layout, is_file=stored is not schema))
     given = {role: column for role, column in roles.items() if column is not None}
     known = _with_roles(source, stored, label=label, positive=positive, roles=given)
     known = edit_schema(
@@ -164,6 +161,17 @@ def load(
     if known != stored or stored is not schema:
         known = complete_schema(source, known)
     return Dataset(source.frame, known, source.name, source.files, layout, source.spelled)
+
+
+def _layout_under(schema: FeatureSchema, layout: Layout, *, is_file: bool) -> Layout:
+    """What a schema says of how rows are written; one from a file says nothing of rows that were read before."""
+    return replace(
+        layout,
+        known=(*layout.known, *schema.columns),
+        optional=() if schema.label is None else (schema.label.column,),
+        laid_out=(*schema.columns, *schema.role_columns.values(), *schema.ignored),
+        spelled=layout.spelled if is_file else (*layout.spelled, *_spelled(schema)),
+    )
 
 
 def _spelled(schema: FeatureSchema) -> list[str]:

@@ -42,7 +42,8 @@ def scan_libsvm(files: Sequence[Path], layout: Layout) -> pl.LazyFrame:
 
     A position whose values are all 1 holds ids, given as text (the index). A position whose index never changes is
     a number. Rows without fixed positions become one list of ids where all values are 1, else one number per index,
-    0 where a row does not name it. Raises DataError naming the first line that is not libsvm.
+    0 where a row does not name it. Columns that ``layout.laid_out`` names are made whatever these rows would become
+    by themselves, as far as they can be. Raises DataError naming the first line that is not libsvm.
     """
     read_head(files[0])
     lines = pl.concat([pl.scan_lines(path, glob=False) for path in files])
@@ -51,7 +52,8 @@ def scan_libsvm(files: Sequence[Path], layout: Layout) -> pl.LazyFrame:
     cells = pl.col("line").str.replace(r"\s*#.*$", "").str.strip_chars().str.split(" ")
     rows = lines.select(cells.list.eval(pl.element().filter(pl.element() != "")).alias("cells"))
     with reading(str(files[0])):
-        frame = rows.select(_label(rows), *_features(files[0], rows))
+        known = () if layout.columns else layout.laid_out
+        frame = rows.select(_label(rows), *_features(files[0], rows, known))
         return _name(files[0], frame, layout)
 
 
@@ -69,13 +71,16 @@ def _label(rows: pl.LazyFrame) -> pl.Expr:
     return (label.cast(pl.Int64) if whole else label).alias("label")
 
 
-def _features(path: Path, rows: pl.LazyFrame) -> list[pl.Expr]:
+def _features(path: Path, rows: pl.LazyFrame, known: Sequence[str]) -> list[pl.Expr]:
+    indices_of_numbers = [found[1] for name in known if (found := re.fullmatch(r"x_(\d+)", name))]
+    if indices_of_numbers and not any(re.fullmatch(r"field_\d+", name) for name in known):
+        return [_lookup(index) for index in indices_of_numbers]
     count = pl.col("cells").list.len() - 1
     least, most = rows.select(count.min().alias("least"), count.max().alias("most")).collect(engine="streaming").row(0)
-    if least == most:
+    if least == most and "ids" not in known:
         positions = _look_at(rows, most)
         if all(one.ones or one.index is not None for one in positions):
-            return [_fixed(number, one) for number, one in enumerate(positions, start=1)]
+            return [_fixed(number, one, known) for number, one in enumerate(positions, start=1)]
     pairs = pl.col("cells").list.slice(1)
     indices, values = _index(pl.element()), _value(pl.element())
     if rows.select(pairs.list.eval(values == 1).list.all().all()).collect(engine="streaming").item():
@@ -102,10 +107,11 @@ def _look_at(rows: pl.LazyFrame, num_positions: int) -> list[Position]:
     ]
 
 
-def _fixed(number: int, position: Position) -> pl.Expr:
+def _fixed(number: int, position: Position, known: Sequence[str]) -> pl.Expr:
     pair = pl.col("cells").list.get(number)
     # A position that is always 5053:1 is an id that happens not to vary (few rows, one city), so ones go first.
-    return _index(pair).alias(f"field_{number}") if position.ones else _value(pair).alias(f"x_{position.index}")
+    is_field = position.ones and f"x_{position.index}" not in known
+    return _index(pair).alias(f"field_{number}") if is_field else _value(pair).alias(f"x_{position.index}")
 
 
 def _by_index(path: Path, pairs: pl.LazyFrame) -> list[pl.Expr]:

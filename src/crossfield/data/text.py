@@ -55,6 +55,8 @@ class Layout:
     """What stands between two cells, of any length; guessed where None."""
     missing: tuple[str, ...] = ("",)
     """Cells that mean "no value"; the empty cell always does."""
+    laid_out: tuple[str, ...] = ()
+    """Columns that a schema has: libsvm rows, which do not name theirs, are laid out in these."""
     spelled: tuple[str, ...] = ()
     """Columns that stay text where a number would lose their spelling: ids of which 2.10 is another one than 2.1."""
 
