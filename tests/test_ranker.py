@@ -247,6 +247,25 @@ def test_mistakes_before_training() -> None:
         cf.Ranker("mf", train=TRAIN, data={"label": "click"}).fit(click_log(300), quiet=True)
 
 
+@pytest.mark.parametrize(("part", "bad"), [("train", 20), ("valid", 350), ("test", 399)])
+def test_a_bad_label_of_any_part_is_named_with_it_before_training(
+    part: str, bad: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crossfield.fitting._trainer", lambda *_, **__: pytest.fail("training began"))
+    log = click_log(400).with_columns(click=pl.when(pl.int_range(pl.len()) != bad).then("click"))
+    train, valid, test = cf.load(log, quiet=True, **ROLES).split("time")
+    row = bad - {"train": 0, "valid": 320, "test": 360}[part]
+    with pytest.raises(DataError, match=rf"^Polars frame \({part}\): label 'click' is missing in row {row} \(counted"):
+        cf.Ranker("mf", train=TRAIN).fit(train, valid, test=test, quiet=True)
+
+
+def test_test_rows_without_a_column_are_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossfield.fitting._trainer", lambda *_, **__: pytest.fail("training began"))
+    train, test = cf.load(click_log(400), quiet=True, **ROLES).split("random", sizes=(0.8, 0.2))
+    with pytest.raises(SchemaError, match="has no column 'age'"):
+        cf.Ranker("mf", train=TRAIN).fit(train, test=replace(test, frame=test.frame.drop("age")), quiet=True)
+
+
 def test_a_run_in_the_way_is_not_touched(ranker: cf.Ranker, tmp_path: Path) -> None:
     ranker.save(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -309,13 +328,15 @@ def test_what_a_failed_fit_can_be_resumed_from_is_kept(tmp_path: Path, monkeypat
     log, kept = click_log(300), tmp_path / "run" / "work"
     ranker = cf.Ranker("fm", data={"label": "click"}, train={**TRAIN, "checkpoint_seconds": 0})
     data = cf.load(log, label="click", quiet=True)
-    bad = cf.load(log.with_columns(click=pl.lit(7)), label="click", quiet=True)
-    with pytest.raises(DataError, match="label 'click' is 7"):
-        ranker.fit(data, data, test=bad, out=tmp_path / "run", quiet=True)
-    assert list((kept / "checkpoints").glob("checkpoint-*"))
-    with pytest.raises(DataError, match="label 'click' is 7"):
-        ranker.fit(data, data, test=bad, out=tmp_path / "run", quiet=True, resume=True)
-    assert list((kept / "checkpoints").glob("checkpoint-*"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise DataError("the test rows are gone")
+
+    monkeypatch.setattr(cf.Ranker, "_measure", fail)
+    for resume in (False, True):
+        with pytest.raises(DataError, match="are gone"):
+            ranker.fit(data, data, out=tmp_path / "run", quiet=True, resume=resume)
+        assert list((kept / "checkpoints").glob("checkpoint-*"))
     with pytest.raises(RunError, match="unfinished run"):
         ranker.fit(data, data, out=tmp_path / "run", quiet=True)
 

@@ -23,6 +23,7 @@ from crossfield.data.dataset import Dataset
 from crossfield.data.dataset import load as load_table
 from crossfield.data.encode import CHUNK_ROWS, Encoded
 from crossfield.data.entities import Entities
+from crossfield.data.labels import check_labels
 from crossfield.data.public import PUBLIC, RankingTest, load_public
 from crossfield.data.source import Layout, Tabular
 from crossfield.data.store import Store
@@ -274,6 +275,7 @@ class Ranker:
             first, second, test = train, None, train.test
         else:
             first, second = self._parted(train, valid)
+        team.lead(lambda: _check_test(test, first.schema))
         self._bundle = fit_bundle(
             self.recipe,
             first,
@@ -565,6 +567,12 @@ def split_off(recipe: Recipe, data: Dataset) -> tuple[Dataset, Dataset]:
     share = recipe.data.sizes[1]
     train, valid = data.split(recipe.data.split, sizes=(1 - share, share), seed=recipe.train.seed)
     return train, valid
+
+
+def _check_test(test: Dataset | RankingTest | Store | None, schema: FeatureSchema) -> None:
+    """Raise before training what measuring the test rows would raise after it."""
+    if isinstance(test, Dataset):
+        check_labels(test.require(labelled=schema.label is not None))
 
 
 def _check_positives(schema: FeatureSchema, name: str, found: Sequence[Predictions]) -> None:

@@ -174,10 +174,13 @@ def test_a_stream_is_the_frame_in_pieces(encoder: Encoder) -> None:
         assert block.rows[0] == start
 
 
-def test_a_stream_names_the_row_of_a_bad_label() -> None:
+def test_a_stream_names_the_rows_and_the_one_that_is_bad() -> None:
     data = dataset({"a": range(9), "y": [0, 1, 0, 1, 0, 1, 0, None, 0]}, dense("a"), label=Label("y"))
-    with pytest.raises(DataError, match="missing in row 7 "):
+    with pytest.raises(DataError, match=r"^table: label 'y' is missing in row 7 "):
         list(fitted(data).stream(data, labelled=True, chunk_rows=3))
+    text = dataset({"a": [*"0123456", "x", "8"]}, dense("a"))
+    with pytest.raises(DataError, match=r"^table: column 'a' holds numbers, but row 7 "):
+        list(fitted(data).stream_beside(text, [], labelled=False, chunk_rows=3))
 
 
 def test_missing_indicators_follow_the_numbers() -> None:

@@ -3,9 +3,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from crossfield.data.labels import read_labels, read_weights
+from crossfield.data.labels import check_labels, read_labels, read_weights
 from crossfield.errors import DataError
 from crossfield.schema import Label
+from tests.data.tables import dataset
 
 
 def labels_of(values: list[Any], label: Label | None = None) -> list[float]:
@@ -27,6 +28,14 @@ def test_a_bad_label_names_row_and_value(value: Any, said: str) -> None:
 def test_the_row_is_that_of_the_source() -> None:
     with pytest.raises(DataError, match="row 1001 "):
         read_labels(pl.DataFrame({"y": [1, 7]}), Label("y"), 1000)
+
+
+def test_labels_are_checked_without_encoding_anything() -> None:
+    rows = dataset({"y": [1, 0, None, 7]}, [], label=Label("y"))
+    with pytest.raises(DataError, match=r"^table: label 'y' is missing in row 2 \(counted from 0\); it must be 0 or 1"):
+        check_labels(rows)
+    check_labels(dataset({"y": [1, 0, 5, 7]}, [], label=Label("y", ">=", 5)))
+    check_labels(dataset({"y": [None]}, []))
 
 
 def test_a_named_value_is_the_positive() -> None:

@@ -25,7 +25,7 @@ from crossfield.data.guess import time_likes
 from crossfield.data.labels import read_labels, read_weights
 from crossfield.data.numeric import Buckets, Scale, number, refuse_infinite, refuse_text
 from crossfield.data.source import plain_value
-from crossfield.data.text import reading
+from crossfield.data.text import naming, reading
 from crossfield.data.tokens import Tokens, canonical, cross_tokens, hash_tokens, is_list, token
 from crossfield.data.vocabulary import (
     FIRST,
@@ -230,7 +230,7 @@ class Encoder:
             return self.encode(rows, labelled=labelled, first_row=first_row).arrays()
 
         names = [one.name for one in self._several]
-        with reading(dataset.name):
+        with reading(dataset.name), naming(dataset.name):
             for arrays in (engine or PolarsEngine()).blocks(dataset.frame.select(columns), chunk_rows, arrays_of):
                 yield Encoded.of(arrays, names)
 
@@ -241,7 +241,7 @@ class Encoder:
         columns = self.columns(labelled=labelled)
         _require(dataset.frame.collect_schema().names(), columns)
         first_row = 0
-        with reading(dataset.name):
+        with reading(dataset.name), naming(dataset.name):
             wanted = dataset.frame.select(list(dict.fromkeys([*columns, *kept])))
             for rows in PolarsEngine().batches(wanted, chunk_rows):
                 yield rows.select(kept), self.encode(rows, labelled=labelled, first_row=first_row)

@@ -3,7 +3,9 @@
 import numpy as np
 import polars as pl
 
+from crossfield.data.dataset import Dataset
 from crossfield.data.numeric import number
+from crossfield.data.text import naming, reading
 from crossfield.data.tokens import are_booleans, canonical
 from crossfield.errors import DataError
 from crossfield.schema import Label
@@ -17,16 +19,28 @@ def read_labels(frame: pl.DataFrame, label: Label, first_row: int) -> np.ndarray
     Raises DataError naming the row (counted from 0) and the value where a label is missing, or is neither 0 nor 1
     (nor a number to compare with, for a label such as rating>=4).
     """
-    column = frame[label.column]
     found = frame.select(positive(label, frame.schema[label.column])).to_series()
     wrong = found.is_null().arg_true()
     if len(wrong):
-        value = column[wrong[0]]
-        raise DataError(
-            f"label {label.column!r} is {'missing' if value is None else repr(value)} in row {first_row + wrong[0]} "
-            f"(counted from 0); {_advice(label)}"
-        )
+        raise _untold(label, frame[label.column][wrong[0]], first_row + wrong[0])
     return found.cast(pl.Float32).to_numpy(writable=True)
+
+
+def check_labels(dataset: Dataset) -> None:
+    """Raise what ``read_labels`` would, with the name of the rows, after one pass over the column of the label."""
+    label = dataset.schema.label
+    if label is None:
+        return
+    is_wrong = positive(label, dataset.frame.collect_schema()[label.column]).is_null()
+    wrong = dataset.frame.select(label.column).with_row_index("crossfield row").filter(is_wrong).head(1)
+    with reading(dataset.name), naming(dataset.name):
+        for row, value in wrong.collect(engine="streaming").iter_rows():
+            raise _untold(label, value, row)
+
+
+def _untold(label: Label, value: object, row: int) -> DataError:
+    said = "missing" if value is None else repr(value)
+    return DataError(f"label {label.column!r} is {said} in row {row} (counted from 0); {_advice(label)}")
 
 
 def positive(label: Label, dtype: pl.DataType) -> pl.Expr:
