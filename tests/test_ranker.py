@@ -115,6 +115,41 @@ def test_evaluate_beats_chance_and_slices_add_up(ranker: cf.Ranker) -> None:
     json.dumps(report, allow_nan=False)
 
 
+def test_rows_loaded_with_another_label_are_refused(ranker: cf.Ranker, tmp_path: Path) -> None:
+    log = click_log(400).with_columns(bought=1 - pl.col("click"))
+    other = cf.load(log, quiet=True, **{**ROLES, "label": "bought"})
+    with pytest.raises(
+        ConfigError, match=r"frame: loaded with the label bought, but .* have click; load .*label='click'"
+    ):
+        ranker.evaluate(other)
+    train = cf.load(log.drop("bought"), quiet=True, **ROLES)
+    for refused in (
+        lambda: ranker.calibrate(other),
+        lambda: ranker.update(other),
+        lambda: ranker.update(train, other),
+        lambda: cf.Ranker("fm", train=TRAIN).fit(train, other, quiet=True),
+        lambda: cf.Ranker("fm", train=TRAIN).fit(train, test=other, quiet=True),
+    ):
+        with pytest.raises(ConfigError, match="loaded with the label bought"):
+            refused()
+    yes = train.frame.collect().with_columns(
+        pl.when(pl.col("click") == 1).then(pl.lit("True")).otherwise(pl.lit("False"))
+    )
+    yes = yes.drop("click").rename({"literal": "click"})
+    assert ranker.evaluate(cf.load(yes, quiet=True, **ROLES), intervals=False) == ranker.evaluate(
+        train, intervals=False
+    )
+
+
+def test_labelled_rows_are_no_implicit_pairs() -> None:
+    pairs = click_log(300).select("user_id", "item_id")
+    roles = {"user": "user_id", "item": "item_id"}
+    ranker = cf.Ranker("popularity", train=TRAIN).fit(cf.load(pairs, quiet=True, **roles), quiet=True)
+    labelled = cf.load(click_log(300), quiet=True, **ROLES)
+    with pytest.raises(ConfigError, match="loaded with the label click, but the training rows have none, all are pos"):
+        ranker.evaluate(labelled)
+
+
 def test_a_label_written_another_way_is_not_taken_for_no() -> None:
     log = click_log(400).with_columns(
         pl.when(pl.col("click") == 1).then(pl.lit("yes")).otherwise(pl.lit("no")).alias("click")

@@ -74,3 +74,19 @@ def test_positions_and_embedded_fields() -> None:
         replace(MODEL, user="genres").position("user")
     assert [one.name for one in MODEL.embedded] == ["user", "film", "genres"]
     assert str(SCHEMA.label) == "rating>=4"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "agree"),
+    [
+        (Label("y"), Label("y", "==", "True"), True),
+        (Label("y", "==", 1), Label("y", "==", "yes"), True),
+        (Label("y", "==", 4), Label("y", "==", "4"), True),
+        (Label("y", ">=", 1), Label("y"), False),
+        (Label("y", ">=", 4), Label("y", ">=", 5), False),
+        (Label("y", "==", "a"), Label("y", "==", "A"), False),
+        (Label("y"), Label("z"), False),
+    ],
+)
+def test_labels_that_agree_on_the_positives(one: Label, other: Label, agree: bool) -> None:
+    assert one.agrees_with(other) is other.agrees_with(one) is agree

@@ -221,8 +221,8 @@ class Ranker:
         ConfigError for a model that is solved, or under torchrun.
         """
         check_alone("an update")
-        train = self._rows(new_rows).require(labelled=self.schema.label is not None)
-        held_out = None if valid is None else self._rows(valid).require(labelled=self.schema.label is not None)
+        train = self._required(new_rows)
+        held_out = None if valid is None else self._required(valid)
         with ExitStack() as stack:
             if out is not None:  # what cannot be written is said before anything is trained
                 stack.enter_context(_reserved(Path(out)))
@@ -299,7 +299,9 @@ class Ranker:
         """Rows to train and to validate on."""
         rows = self._training_rows(train)
         if valid is not None:
-            return rows, valid if isinstance(valid, Dataset) else load_as(self.recipe, valid, rows.schema)
+            held_out = valid if isinstance(valid, Dataset) else load_as(self.recipe, valid, rows.schema)
+            _check_same_label(held_out, rows.schema)
+            return rows, held_out
         # What is solved chooses nothing by validation rows.
         if self.recipe.data.sizes[1] and not issubclass(CATALOGUE[self.recipe.name], Solved):
             return split_off(self.recipe, rows)
@@ -373,7 +375,7 @@ class Ranker:
 
         Implicit pairs are ranked against the whole catalogue, the user's training items left out; a RankingTest with
         its own negatives is ranked among these. A Store holds rows that this ranker's encoder has encoded. Notes as
-        for ``predict``.
+        for ``predict``. Raises ConfigError where rows were loaded with another label than training had.
         """
         strangers = Strangers(self.bundle.encoder.model_schema)
         if isinstance(data, RankingTest):
@@ -388,7 +390,9 @@ class Ranker:
         return report
 
     def _required(self, data: Dataset | Tabular) -> Dataset:
-        return self._rows(data).require(labelled=self.schema.label is not None)
+        rows = self._rows(data)
+        _check_same_label(rows, self.schema)
+        return rows.require(labelled=self.schema.label is not None)
 
     def _stored(self, store: Store) -> Store:
         if store.fingerprint != self.bundle.encoder.fingerprint:
@@ -444,7 +448,7 @@ class Ranker:
         """
         if self.schema.label is None or isinstance(data, RankingTest):
             raise ConfigError("calibrating wants rows with labels: a model that was trained without them only ranks")
-        dataset = self._rows(data).require(labelled=True)
+        dataset = self._required(data)
         strangers = Strangers(self.bundle.encoder.model_schema)
         joined = self._joined(dataset, [found for _, found in self._labelled(dataset, strangers)])
         _tell(strangers, quiet)
@@ -569,9 +573,21 @@ def split_off(recipe: Recipe, data: Dataset) -> tuple[Dataset, Dataset]:
     return train, valid
 
 
+def _check_same_label(rows: Dataset, schema: FeatureSchema) -> None:
+    """Raise ConfigError where rows that train or measure what has this schema were loaded with another label."""
+    said, trained = rows.schema.label, schema.label
+    if said is None or (trained is not None and said.agrees_with(trained)):
+        return
+    theirs = "have none, all are positives; load these without it"
+    if trained is not None:
+        theirs = f"have {trained}; load these with label={str(trained)!r}"
+    raise ConfigError(f"{rows.name}: loaded with the label {said}, but the training rows {theirs}")
+
+
 def _check_test(test: Dataset | RankingTest | Store | None, schema: FeatureSchema) -> None:
     """Raise before training what measuring the test rows would raise after it."""
     if isinstance(test, Dataset):
+        _check_same_label(test, schema)
         check_labels(test.require(labelled=schema.label is not None))
 
 

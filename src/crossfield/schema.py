@@ -11,6 +11,8 @@ from pydantic import TypeAdapter
 
 from crossfield.errors import SchemaError, nearest
 
+_YES = frozenset({"1", "true", "yes"})
+
 
 class Kind(StrEnum):
     """What a feature is."""
@@ -55,6 +57,15 @@ class Label:
 
     def __str__(self) -> str:
         return self.column if self.value is None else f"{self.column}{self.operator}{self.value}"
+
+    def agrees_with(self, other: "Label") -> bool:
+        """Whether both call the same rows positives: a plain 1 is written true or yes in another file."""
+        return self._meaning == other._meaning
+
+    @property
+    def _meaning(self) -> tuple[str, str, str | None]:
+        is_plain = self.value is None or (self.operator == "==" and str(self.value).lower() in _YES)
+        return self.column, self.operator, None if is_plain else str(self.value)
 
 
 @dataclass(frozen=True)
