@@ -22,7 +22,7 @@ from crossfield.data.entities import Entities
 from crossfield.data.negatives import keep_mask
 from crossfield.data.source import find_files, reading
 from crossfield.data.store import Store, write_store
-from crossfield.data.tokens import TEXT
+from crossfield.data.text import TEXT
 from crossfield.doctor import look_quickly
 from crossfield.errors import ConfigError, CorruptError, DataError, RunError, SchemaError
 from crossfield.files import MANIFEST, RunLock, read_manifest, sha256_of, typed, write_manifest
