@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from crossfield.batch import Batch, Jagged
 from crossfield.layers.embedding import EmbeddingArena
 from crossfield.layers.linear import Linear, Prediction
+from crossfield.layers.norm import BatchNorm, LayerNorm
 from crossfield.models.base import Model
 from crossfield.schema import ModelSchema
 
@@ -113,7 +114,7 @@ class Call:
 
 def is_activation(what: Any) -> bool:
     """Whether a module works number by number, as between the maps of an MLP."""
-    return isinstance(what, nn.BatchNorm1d) or type(what).__module__.startswith("torch.nn")
+    return type(what) in (BatchNorm, LayerNorm) or type(what).__module__.startswith("torch.nn")
 
 
 @dataclass(eq=False, repr=False)
