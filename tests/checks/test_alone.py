@@ -51,6 +51,21 @@ def test_an_id_of_one_row_tells_nothing() -> None:
     assert auc_alone(pairs, LABELS) == pytest.approx(0.5, abs=0.06)
 
 
+def test_an_id_with_a_set_number_of_positives_tells_nothing() -> None:
+    # One positive and one negative a request: the other row's label, so to speak, is the opposite of the own one.
+    request, labels = np.repeat(np.arange(1000), 2), np.tile([0.0, 1.0], 1000)
+    assert auc_alone(ids(request.astype(str)), labels) == 0.5
+
+
+@pytest.mark.parametrize("rows_a_request", [2, 5])
+def test_clicks_dealt_evenly_do_not_change_with_time(rows_a_request: int) -> None:
+    num_requests, half = 20 * 100, 10 * 100 * rows_a_request
+    users = np.tile(np.repeat(np.arange(100), rows_a_request), 20).astype(str)
+    labels = np.tile([1.0] + [0.0] * (rows_a_request - 1), num_requests)
+    found = change(ids(users), labels, np.arange(len(labels)) >= half)
+    assert found.size < 0.05
+
+
 def test_several_values_add_up() -> None:
     lists = [["x", "bought"] if label else ["x"] for label in LABELS]
     assert auc_alone(ids(lists, Kind.MULTI), LABELS) == 1.0

@@ -125,7 +125,16 @@ def auc_alone(evidence: Evidence, labels: Vector) -> float:
 def _auc_alone(evidence: Evidence, labels: Vector) -> float:
     scores = evidence.scores(labels, np.ones(len(labels), dtype=bool))
     found = auc(labels[evidence.is_filled], scores[evidence.is_filled])
-    return max(found, 1 - found)
+    return _of_itself(found) if isinstance(evidence, Names) else max(found, 1 - found)
+
+
+def _of_itself(found: float) -> float:
+    """AUC in the rows that taught the scores: out of fold, worse than chance is nothing told.
+
+    Where each id has a set number of positives (one click a request), a positive row leaves fewer to the others, so
+    that their rate points away from it.
+    """
+    return found if found > 0.5 or np.isnan(found) else 0.5
 
 
 @dataclass(frozen=True)
@@ -146,12 +155,13 @@ class Change:
 def change(evidence: Evidence, labels: Vector, is_late: Mask) -> Change:
     """The half that teaches more of itself than of the other one, among the rows with values that it knows well."""
     found = []
-    for learns in (~is_late, is_late):
+    for teacher, learns in enumerate((~is_late, is_late)):
         scores = evidence.scores(labels, learns, min_count=KNOWN)
-        early, late = (
-            (labels[half], scores[half]) for half in (~np.isnan(scores) & ~is_late, ~np.isnan(scores) & is_late)
-        )
-        found.append(Change(auc(*early), auc(*late), float(np.hypot(_error(early[0]), _error(late[0])))))
+        halves = [half & ~np.isnan(scores) for half in (~is_late, is_late)]
+        aucs = [auc(labels[half], scores[half]) for half in halves]
+        if isinstance(evidence, Names):
+            aucs[teacher] = _of_itself(aucs[teacher])
+        found.append(Change(*aucs, error=float(np.hypot(*(_error(labels[half]) for half in halves)))))
     return max(found, key=lambda one: -1.0 if np.isnan(one.size) else one.size)
 
 
