@@ -86,6 +86,20 @@ def test_a_part_that_does_not_fit_is_said_and_passed_over() -> None:
     assert found == [("error", "test")]
 
 
+def test_rare_positives_are_found_and_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "QUICK_ROWS", 100)
+    monkeypatch.setattr(doctor, "ROWS", 200)
+    rows = clean(20_000).with_columns(click=(pl.int_range(pl.len()) % 500 == 7).cast(pl.Int64))
+    rows = rows.with_columns(leak=pl.col("click") * 2.5 + pl.col("age") / 1000)
+    train, parts = parts_of(data_of(rows, kinds={"leak": "dense"}))
+    for findings in (look_quickly(train, parts["validation"]), examine(train, parts).findings):
+        assert [(one.where, one.value) for one in findings if one.severity == "error"] == [("leak", 1.0)]
+        assert not any("every label" in one.what for one in findings)
+    none = Dataset(train.frame.with_columns(click=pl.lit(0)), train.schema, "none")
+    (found,) = [one for one in look_quickly(none, None) if one.severity == "error"]
+    assert found.what == "every label is 0"
+
+
 def test_rows_without_any_role() -> None:
     bare = data_of(clean().drop("click", "user", "item", "ts"), label=None)
     (note,) = examine(bare, {}).findings

@@ -50,7 +50,8 @@ def look_quickly(
     """What a fit checks by itself: leaks in single columns and between the parts, on rows drawn at random.
 
     One pass over the training rows and a few over two of their columns, one over the validation rows, whose number
-    ``valid_rows`` saves another where it is known. ``split`` is how they were parted, where that is known.
+    ``valid_rows`` saves another where it is known; two more where hardly a row has one of the labels. ``split`` is how
+    they were parted, where that is known.
     """
     first = Sample.draw("training", train, _share(QUICK_ROWS, train.num_rows))
     others = []
@@ -64,7 +65,8 @@ def examine(train: Dataset, parts: Mapping[str, Dataset], *, split: str | None =
     """All checks; ``parts`` are the other rows by name (validation, test).
 
     A few passes over the rows in bounded memory: text is written to a scratch Parquet file first. Leaks and labels
-    over time are judged by up to 100,000 training rows drawn at random; columns, labels and overlaps by all of them.
+    over time are judged by up to 100,000 training rows drawn at random, of a rare label by more of its rows; columns,
+    labels and overlaps by all of them.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="crossfield-")))
@@ -94,7 +96,7 @@ def _share(wanted: int, num_rows: int) -> float:
 
 
 def _find_quickly(train: Sample, others: list[Sample], split: str | None) -> Iterator[Finding]:
-    yield from find_leaks(train)
+    yield from find_leaks(train.with_rare)
     for part in (train, *others):
         yield from find_one_class(part)
     for part in others:
@@ -105,7 +107,7 @@ def _find_quickly(train: Sample, others: list[Sample], split: str | None) -> Ite
 def _find_slowly(train: Sample, others: list[Sample]) -> Iterator[Finding]:
     for part in (train, *others):
         yield from find_untold(part.name, part.data)
-    yield from find_changes(train)
+    yield from find_changes(train.with_rare)
     yield from find_rate_changes(train)
     yield from find_hindsight(train, others)
     yield from find_faults(train, others)

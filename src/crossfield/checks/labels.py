@@ -40,10 +40,10 @@ def find_untold(name: str, data: Dataset) -> Iterator[Finding]:
 
 
 def find_one_class(part: Sample) -> Iterator[Finding]:
-    """A part with positives only, or with none."""
-    if part.labels is None or not len(part.labels) or part.has_both:
+    """A part with positives only, or with none, over all its rows: a rare class may be missing among those drawn."""
+    if part.labels is None or not len(part.labels) or part.with_rare.has_both:
         return
-    what = f"every label is {part.labels[0]:.0f} in the {len(part.labels):,} rows looked at"
+    what = f"every label is {part.labels[0]:.0f}"
     if part.name == "training":
         advice = "there is nothing to learn: is the label written in another way (--positive)?"
         yield Finding("error", part.name, what, float(part.labels[0]), advice)

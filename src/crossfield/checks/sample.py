@@ -1,7 +1,7 @@
 """Rows drawn from one part of a data set: what the cheap checks look at."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import polars as pl
@@ -9,9 +9,15 @@ import polars as pl
 from crossfield.data.dataset import Dataset
 from crossfield.data.guess import time_likes
 from crossfield.data.labels import positive
+from crossfield.data.source import reading
 from crossfield.data.split import sort_key
 from crossfield.metrics import Mask, Vector
 from crossfield.schema import Feature, Kind
+
+FEW = 200
+"""Rows of a class that checks of single columns would like; where fewer were drawn, more are drawn of that class."""
+MANY = 5_000
+"""Rows of such a class that are drawn, where there are as many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +48,28 @@ class Sample:
     def has_both(self) -> bool:
         """Whether there are positives and negatives."""
         return self.labels is not None and 0 < self.labels.sum() < len(self.labels)
+
+    @cached_property
+    def with_rare(self) -> "Sample":
+        """With up to about ``MANY`` rows of a class of which few were drawn; itself where there are no more of it.
+
+        Costs a pass or two over the whole part where a class is rare, else none. Its label rate is not the part's.
+        """
+        label = self.data.schema.label
+        if label is None or self.labels is None or not len(self.labels):
+            return self
+        rare = float(self.labels.mean() < 0.5)
+        num_drawn = int((self.labels == rare).sum())
+        is_rare = positive(label, self.rows.schema[label.column]).cast(pl.Float64) == rare
+        if num_drawn >= FEW or (num_rare := self._count(is_rare)) <= num_drawn:
+            return self
+        others = replace(self.data, frame=self.data.frame.filter(is_rare))
+        drawn = others.sample(min(1.0, MANY / num_rare), self.rows.columns)
+        return replace(self, rows=pl.concat([self.rows.filter(~is_rare), drawn]))
+
+    def _count(self, rows: pl.Expr) -> int:
+        with reading(self.data.name):
+            return int(self.data.frame.filter(rows).select(pl.len()).collect(engine="streaming").item())
 
     @property
     def features(self) -> Sequence[Feature]:
