@@ -161,7 +161,8 @@ def change(evidence: Evidence, labels: Vector, is_late: Mask) -> Change:
         aucs = [auc(labels[half], scores[half]) for half in halves]
         if isinstance(evidence, Names):
             aucs[teacher] = _of_itself(aucs[teacher])
-        found.append(Change(*aucs, error=float(np.hypot(*(_error(labels[half]) for half in halves)))))
+        errors = [_error(labels[half]) for half in halves]
+        found.append(Change(*aucs, error=float(np.hypot(errors[0], errors[1]))))
     return max(found, key=lambda one: -1.0 if np.isnan(one.size) else one.size)
 
 
