@@ -63,6 +63,35 @@ def test_the_interval_agrees_with_the_bootstrap() -> None:
     assert np.allclose(one.interval(), drawn, atol=0.006)
 
 
+def test_influence_under_weights_is_what_the_weighted_auc_does() -> None:
+    labels, logits, groups = scored_rows(60)
+    weights = np.random.default_rng(1).choice([0.0, 0.05, 1.0, 20.0], 60)
+    found, step = auc_influence(labels, logits, groups, weights=weights), 1e-6
+    for row in range(60):
+        more = weights.copy()
+        more[row] += step
+        slope = weights[row] * (auc(labels, logits, more) - auc(labels, logits, weights)) / step
+        assert found[row] == pytest.approx(slope, abs=1e-5)
+    assert found.sum() == pytest.approx(0)
+    doubled = np.concatenate([np.arange(60), np.flatnonzero(weights == 20)])
+    twice = auc_influence(labels[doubled], logits[doubled], groups[doubled])
+    assert np.allclose(
+        auc_influence(labels, logits, groups, weights=1 + (weights == 20.0)),
+        np.bincount(doubled, twice, minlength=60),
+    )
+
+
+def test_the_weighted_interval_agrees_with_the_weighted_bootstrap() -> None:
+    labels, logits, groups = scored_rows(2000)
+    weights = np.where(np.random.default_rng(1).random(2000) < 0.3, 4.0, 0.2)
+    influence = auc_influence(labels, logits, groups, weights=weights)
+    one = entry("a", auc(labels, logits, weights), influence=influence)
+    drawn = bootstrap(ScoreOrder(labels, logits).auc, len(labels), weights=weights, samples=1000)
+    assert np.allclose(one.interval(), drawn, atol=0.005)
+    plain = entry("a", auc(labels, logits), influence=auc_influence(labels, logits, groups)).interval()
+    assert drawn[1] - drawn[0] > 1.3 * (plain[1] - plain[0])
+
+
 def test_rows_of_one_user_are_one_group_and_rows_without_a_user_are_their_own() -> None:
     labels, logits, groups = scored_rows(6)
     rows = auc_influence(labels, logits, groups)

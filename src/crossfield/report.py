@@ -132,20 +132,22 @@ class Section:
     html: str
 
 
-def auc_influence(labels: Floats, logits: Floats, groups: NDArray[np.int64]) -> Floats:
-    """How far each group of rows pushes the AUC from its mean, [number of distinct groups] float64, sum 0.
+def auc_influence(
+    labels: Floats, logits: Floats, groups: NDArray[np.int64], *, weights: Floats | None = None
+) -> Floats:
+    """How far each group of rows pushes the (weighted) AUC from its mean, [number of distinct groups] float64, sum 0.
 
     The structural components of DeLong, DeLong and Clarke-Pearson (1988): the variance of an AUC, or of the
     difference of two on the same rows, is the sum of the squared (differences of) influences. Ties count half. A row of
     group 0 is a group of its own.
     """
+    weights = np.ones(len(labels)) if weights is None else weights
     positive = labels > 0
-    scores = (logits[positive], logits[~positive])
-    below = _share_below(scores[0], scores[1])
-    above = 1 - _share_below(scores[1], scores[0])
     influence = np.empty(len(labels))
-    influence[positive] = (below - below.mean()) / max(len(below), 1)
-    influence[~positive] = (above - above.mean()) / max(len(above), 1)
+    for own, sign in ((positive, 1), (~positive, -1)):
+        beaten = _share_below(sign * logits[own], sign * logits[~own], weights[~own])
+        whole = weights[own].sum() or 1.0
+        influence[own] = weights[own] * (beaten - (weights[own] * beaten).sum() / whole) / whole
     is_known = groups != 0
     owners = np.arange(len(groups))
     owners[is_known] = len(groups) + np.unique(groups[is_known], return_inverse=True)[1]
@@ -153,10 +155,12 @@ def auc_influence(labels: Floats, logits: Floats, groups: NDArray[np.int64]) -> 
     return np.asarray(np.bincount(owners, influence), dtype=np.float64)
 
 
-def _share_below(values: Floats, others: Floats) -> Floats:
-    ordered = np.sort(others)
-    left, right = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
-    return np.asarray((left + right) / (2 * max(len(others), 1)))
+def _share_below(values: Floats, others: Floats, weights: Floats) -> Floats:
+    """What share of the others' weight lies below each value; ties count half."""
+    order = np.argsort(others)
+    below = np.concatenate([[0.0], np.cumsum(weights[order])])
+    left, right = (np.searchsorted(others[order], values, side) for side in ("left", "right"))
+    return np.asarray((below[left] + below[right]) / (2 * (below[-1] or 1.0)))
 
 
 def better(one: Entry, other: Entry) -> bool:
