@@ -8,7 +8,7 @@ import pytest
 from crossfield import tour, trials
 from crossfield.data.dataset import Dataset, load
 from crossfield.data.public.record import PublicData
-from crossfield.errors import ConfigError, SchemaError
+from crossfield.errors import ConfigError, DataError, SchemaError
 from crossfield.landmarks import LADDER, LANDMARKS, LATER
 from crossfield.tour import TourResult, format_leaderboard, run_tour
 
@@ -119,6 +119,35 @@ def test_official_parts_are_kept(tmp_path: Path) -> None:
         result = run_tour(data, models=["logistic_regression"], seeds=1, out=tmp_path / "own.html")
         assert f"{rows} rows" in result.findings.method[0]
         assert all(note in result.findings.method for note in data.notes)
+
+
+def test_interval_and_bins_are_weighted_as_the_auc_is(tmp_path: Path) -> None:
+    weights = np.random.default_rng(9).choice([0.05, 20.0], 4_000)
+    rows = own_rows(4_000).frame.collect().with_columns(weight=pl.Series(weights))
+    weighted = load(rows, label="bought", weight="weight")
+    result, plain = (
+        run_tour(data, models=["logistic_regression"], seeds=1, out=tmp_path / "own.html")
+        for data in (weighted, own_rows(4_000))
+    )
+    (entry,), (other,) = result.findings.entries, plain.findings.entries
+    test = weighted.split()[2].frame.collect()
+    rate = np.average(test["bought"].to_numpy(), weights=test["weight"].to_numpy())
+    assert np.mean(entry.reliability.observed) == pytest.approx(rate, abs=0.01)
+    width, plain_width = (high - low for low, high in (entry.interval(), other.interval()))
+    assert width > 1.2 * plain_width  # half of the rows weigh next to nothing
+
+
+@pytest.mark.parametrize(("part", "start"), [("training", 0), ("validation", 960), ("test", 1080)])
+def test_a_part_of_one_class_is_refused_before_anything_is_trained(tmp_path: Path, part: str, start: int) -> None:
+    number, stop = pl.int_range(pl.len()), {0: 960, 960: 1080, 1080: 1200}[start]
+    rows = own_rows().frame.with_columns(
+        pl.when(number.is_between(start, stop - 1)).then(0).otherwise("bought").alias("bought"), ts=number * 60
+    )
+    data = load(rows.collect(), label="bought", time="ts")
+    said: list[str] = []
+    with pytest.raises(DataError, match=rf"every label is 0 in the {stop - start} {part} rows"):
+        run_tour(data, models=["logistic_regression"], seeds=1, out=tmp_path / "own.html", on_progress=said.append)
+    assert not said and not (tmp_path / "own.html").exists()
 
 
 @pytest.mark.usefixtures("tiny")

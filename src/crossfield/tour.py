@@ -18,7 +18,7 @@ from crossfield.data.dataset import Dataset
 from crossfield.data.encode import Encoder
 from crossfield.data.public.record import PublicData
 from crossfield.data.store import Store, write_store
-from crossfield.errors import ConfigError, SchemaError, nearest
+from crossfield.errors import ConfigError, DataError, SchemaError, nearest
 from crossfield.fitting import versions
 from crossfield.landmarks import LADDER, LANDMARKS, LATER, NO_MLP, PAIR, SIZES, Crosses, Landmark, build
 from crossfield.report import Board, Entry, auc_influence, format_board, in_bands, write_page
@@ -86,7 +86,7 @@ def run_tour(
     imported.
 
     Raises ConfigError where a model does not exist or ``out`` is a folder, SchemaError where the data has no label or
-    no model fits.
+    no model fits, DataError where a part has rows of one class only.
     """
     if out.is_dir():
         raise ConfigError(f"{out} is a folder; name the page itself, such as {out / 'report.html'}")
@@ -96,6 +96,7 @@ def run_tour(
     effects = ground.truth.effects if ground.truth is not None else None
     with TemporaryDirectory() as scratch:
         stores = _encode(ground, {one.crosses for one in landmarks}, Path(scratch))
+        _check_classes(next(iter(stores.values())))
         able, skipped = _able(landmarks, stores)
         trials = train_all(
             able, stores, ground.budget, seeds=seeds, effects=effects, processes=processes, say=on_progress
@@ -182,6 +183,17 @@ def _encode(ground: Ground, needed: set[Crosses], scratch: Path) -> dict[Crosses
     return stores
 
 
+def _check_classes(stores: Stores) -> None:
+    """Raise DataError where rows of one class only would give no AUC to compare."""
+    for name, part in (("training", stores.train), ("validation", stores.valid), ("test", stores.test)):
+        weights = _weights(part)
+        labels = _labels(part) if weights is None else _labels(part)[weights > 0]
+        if not 0 < labels.sum() < len(labels):
+            what = f"every label is {labels[0]:.0f} in the {len(labels):,} {name} rows" if len(labels) else ""
+            what = what or f"there are no {name} rows (with a weight)"
+            raise DataError(f"{what}, so that no AUC can be told there; part the rows in another way or take more rows")
+
+
 def _crossed(part: Dataset, crosses: Crosses) -> Dataset:
     named = tuple(Feature(" x ".join(of), Kind.CROSS, of=of) for of in crosses)
     return replace(part, schema=part.schema.with_features((*part.schema.features, *named)))
@@ -202,9 +214,9 @@ def _able(landmarks: Sequence[Landmark], stores: Mapping[Crosses, Stores]) -> tu
 
 
 def _entry(landmark: Landmark, trials: Sequence[Trial], test: Store) -> Entry:
-    labels = _labels(test)
-    influences = [auc_influence(labels, trial.logits, np.asarray(test.groups)) for trial in trials]
-    bins = metrics.reliability(labels, trials[0].logits, bins=BINS)
+    labels, groups, weights = _labels(test), np.asarray(test.groups), _weights(test)
+    influences = [auc_influence(labels, trial.logits, groups, weights=weights) for trial in trials]
+    bins = metrics.reliability(labels, trials[0].logits, weights, bins=BINS)
     return Entry(
         landmark.name,
         landmark.adds,
@@ -218,6 +230,10 @@ def _entry(landmark: Landmark, trials: Sequence[Trial], test: Store) -> Entry:
 
 def _labels(store: Store) -> Floats:
     return np.asarray(store.labels, dtype=np.float64)
+
+
+def _weights(store: Store) -> Floats | None:
+    return None if store.weights is None else np.asarray(store.weights, dtype=np.float64)
 
 
 def _boards(entries: Sequence[Entry], limits: Limits | None) -> tuple[tuple[Board, ...], Board | None]:
