@@ -1,11 +1,12 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from crossfield import verbs
-from crossfield.data.public import PUBLIC
+from crossfield.data.public import PUBLIC, PublicData
 from crossfield.errors import ConfigError
 from crossfield.models import CATALOGUE
 
@@ -103,6 +104,61 @@ def test_no_command_writes_over_the_rows_it_reads(clicks: Path, tmp_path: Path) 
     with pytest.raises(ConfigError, match="would be lost"):
         verbs.tour(clicks, str(clicks), {}, models=None, everything=False, seeds=1, quick=True, quiet=True)
     assert clicks.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows"),
+    [
+        ({}, (320, 40, 40)),
+        ({"data.sizes": [0.5, 0.25, 0.25]}, (200, 100, 100)),
+        ({"data.split": "user", "data.user": "user_id"}, None),
+    ],
+)
+def test_a_tour_parts_own_rows_as_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], rows: tuple[int, ...] | None
+) -> None:
+    click_log(400).write_csv(tmp_path / "clicks.csv")
+    given: list[PublicData] = []
+
+    def stop(rows: PublicData, **_: object) -> None:
+        given.append(rows)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verbs, "run_tour", stop)
+    with pytest.raises(KeyboardInterrupt):
+        tour_of(tmp_path / "clicks.csv", {"data.label": "click", **settings})
+    (found,) = given
+    assert found.valid is not None and found.test is not None
+    parts = [one.frame.collect() for one in (found.train, found.valid, found.test)]
+    if rows is not None:
+        assert tuple(map(len, parts)) == rows
+    else:
+        assert not {*parts[0]["user_id"]} & {*parts[2]["user_id"]}
+
+
+def tour_of(data: Path | str | None, settings: dict[str, Any]) -> None:
+    name = None if data is None else str(data)
+    verbs.tour(Path("none.html"), name, settings, models=None, everything=False, seeds=1, quick=True, quiet=True)
+
+
+def test_a_tour_refuses_settings_that_would_change_nothing(clicks: Path) -> None:
+    for name in (None, "adult"):
+        with pytest.raises(ConfigError, match=r"comes as it is, and --set data\.split would change nothing"):
+            tour_of(name, {"data.split": "random"})
+    for key, value in {"train.lr": 0.1, "encoder.min_count": 2, "data.negative_rate": 0.5}.items():
+        with pytest.raises(ConfigError, match=f"--set {key} would change nothing"):
+            tour_of(clicks, {key: value})
+    with pytest.raises(ConfigError, match=r"those of --data .*clicks\.parquet"):
+        tour_of(clicks, {"data.path": "other.csv"})
+    for settings in ({"data.valid": str(clicks)}, {"data.sizes": [0.8, 0.2, 0]}):
+        with pytest.raises(ConfigError, match="needs training, validation and test rows"):
+            tour_of(clicks, {"data.label": "click", **settings})
+
+
+def test_a_model_is_named_once() -> None:
+    with pytest.raises(ConfigError, match="'fm' by --model and 'deepfm' by --set"):
+        verbs.resolve_recipe(None, "fm", {"model.name": "deepfm"})
+    assert verbs.resolve_recipe(None, "fm", {"model.name": "fm"}).name == "fm"
 
 
 def test_an_ending_is_checked_before_the_run_is_read(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
 RowsArgument = Annotated[str, typer.Argument(help="File, folder, glob, or public data set.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 DeviceOption = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes; what is wrong is said.")]
 
 
 ModelOption = Annotated[str | None, typer.Option(help="Catalogue name: crossfield models.")]
@@ -510,7 +510,19 @@ def _recipe_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
         "missing": [*flags["missing"], ""] if flags["missing"] else None,
     }
     given = {f"data.{name}": value for name, value in data.items() if value not in (None, [], {})}
-    return {**given, **_settings(flags["setting"])}
+    settings = _settings(flags["setting"])
+    _check_agreement(given, settings)
+    return {**given, **settings}
+
+
+def _check_agreement(given: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a flag and --set give one key different values."""
+    for key, value in settings.items():
+        section, _, last = key.rpartition(".")
+        several = given.get(section)  # --kind a=dense beside --set data.kinds.a=multi
+        told = given.get(key, several.get(last, value) if isinstance(several, Mapping) else value)
+        if told != value:
+            raise ConfigError(f"{key} is {told!r} by a flag and {value!r} by --set; give it once")
 
 
 def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:

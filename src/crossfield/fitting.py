@@ -80,11 +80,13 @@ def fit_bundle(
     watch: Watch | None = None,
     listener: Listener,
     say: Say,
+    warn: Say | None = None,
     team: Team = ALONE,
 ) -> Bundle | None:
     """Train the recipe's model on raw rows, or on rows prepared before, which hold those to validate on.
 
-    Scratch files and checkpoints go into ``work``; ``watch`` measures test rows.
+    Scratch files and checkpoints go into ``work``; ``watch`` measures test rows; what is wrong with the rows goes to
+    ``warn``, if it is another than ``say``.
 
     Of a team all processes call this; the first prepares the rows, and it alone gets the bundle, the others None.
 
@@ -100,8 +102,10 @@ def fit_bundle(
         say("these rows are encoded already, by an earlier run on the same files; CROSSFIELD_CACHE=off forgets that")
     if prepared.cache_note:
         say(prepared.cache_note)
-    for note in (*_notes(prepared), *(f"{one.severity}: {one}" for one in prepared.findings)):
+    for note in _notes(prepared):
         say(note)
+    for one in prepared.findings:
+        (warn or say)(f"{one.severity}: {one}")
     _check_calibration(recipe.calibration.method, prepared.valid)
     torch.manual_seed(recipe.train.seed)
     with on_disk(tables_folder(recipe, work)):

@@ -145,6 +145,8 @@ class Ranker:
         an ``overwrite`` with these settings left is gone on with. A fit that fails before its first checkpoint leaves
         nothing there.
 
+        ``quiet`` leaves out progress and notes; what is wrong with the rows is said all the same.
+
         Under torchrun all processes call this with the same arguments and train together; ``out`` is then a folder
         that all of them see. The first prepares the rows, prints and writes; all have the ranker afterwards.
         """
@@ -286,6 +288,7 @@ class Ranker:
             watch=self._watch(test, team),
             listener=silence if is_quiet else TrainingProgress(),
             say=silence if is_quiet else say,
+            warn=say if team.is_first else silence,
             team=team,
         )
         team.lead(lambda: self._measure(test, quiet=quiet))

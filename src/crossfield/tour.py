@@ -152,7 +152,8 @@ def _own(data: Dataset | PublicData, quick: bool) -> Ground:
     budget = Budget.of(train.num_rows)
     if quick:
         train = replace(train, frame=train.frame.gather_every(10))
-    return Ground(known.train.name, (train, valid, test), None, budget, known.notes)
+    name = known.train.name.removesuffix(" (train)")  # parted already: the rows are named, not their first part
+    return Ground(name, (train, valid, test), None, budget, known.notes)
 
 
 def _parts(data: PublicData) -> tuple[Dataset, ...]:

@@ -23,7 +23,7 @@ from crossfield.console import say, silence
 from crossfield.data.dataset import Dataset
 from crossfield.data.engines import Engine
 from crossfield.data.engines.polars import PolarsEngine
-from crossfield.data.public import PUBLIC, RankingTest, download, load_public, public_set
+from crossfield.data.public import PUBLIC, PublicData, RankingTest, download, load_public, public_set
 from crossfield.data.source import find_files
 from crossfield.data.vocabulary import Evict
 from crossfield.distributed.team import check_alone, is_leader
@@ -74,6 +74,8 @@ def resolve_recipe(
     ConfigError naming an unknown file, model or key.
     """
     values = read_toml(recipe_path(path)) if path is not None else {}
+    if model is not None and (other := settings.get("model.name", model)) != model:
+        raise ConfigError(f"model.name is {model!r} by --model and {other!r} by --set; give it once")
     chosen: dict[str, Any] = {**settings, **({"model.name": model} if model is not None else {})}
     if prepared is None or prepared.words is None:
         values = with_public_options(values, chosen.get("data.path"))
@@ -136,8 +138,10 @@ def prepare(
         overwrite=overwrite,
         engine=_engine(engine, out),
     )
-    for note in () if quiet else (*found.encoder.notes, *(f"{one.severity}: {one}" for one in found.findings)):
+    for note in () if quiet else found.encoder.notes:
         say(note)
+    for one in found.findings:
+        say(f"{one.severity}: {one}")
     stores = {"training": found.train, "validation": found.valid, "test": found.test}
     about = {
         "out": str(out),
@@ -572,13 +576,10 @@ def tour(
     quiet: bool,
 ) -> Result:
     """Every landmark on the same rows, and one page about it; a trial per core, up to four at once."""
-    rows = None
     if data is not None:
         refuse_to_replace(data, out)
-        recipe = resolve_recipe(None, "logistic_regression", {"data.path": data, **settings})
-        rows = load_public(data) if is_public(data) else load_as(recipe, data, None)
     found = run_tour(
-        rows,
+        _tour_rows(data, settings),
         models=models,
         everything=everything,
         seeds=seeds,
@@ -588,6 +589,27 @@ def tour(
         on_progress=silence if quiet else say,
     )
     return Result(found.to_json(), format_leaderboard(found))
+
+
+def _tour_rows(data: str | None, settings: Mapping[str, Any]) -> PublicData | None:
+    """The rows of a tour, own ones parted as told; raises ConfigError on a setting that would change nothing."""
+    if (data is None or is_public(data)) and settings:
+        rows = "the cinema" if data is None else data
+        raise ConfigError(f"{rows} comes as it is, and --set {next(iter(settings))} would change nothing; leave it out")
+    if data is None or is_public(data):
+        return None if data is None else load_public(data)
+    for key in settings:
+        if not key.startswith("data.") or key == "data.negative_rate":
+            raise ConfigError(f"a tour trains every model alike, and --set {key} would change nothing; leave it out")
+        if key == "data.path":
+            raise ConfigError(f"the rows are those of --data {data}; leave out --set data.path")
+    parts = part(resolve_rows(None, {"data.path": data, **settings}))
+    if parts.valid is None or not isinstance(parts.test, Dataset):
+        raise ConfigError(
+            "a tour needs training, validation and test rows: give data.sizes three shares, and all rows with --data, "
+            "without data.valid"
+        )
+    return PublicData(parts.train, parts.valid, parts.test, notes=parts.notes)
 
 
 # Reproduce

@@ -96,6 +96,9 @@ def test_a_column_gone_is_named_and_one_added_is_welcome(program: Program, run: 
         (("--kind", "age=number"), ["age", "number"]),
         (("--split", "half"), ["split", "half"]),
         (("--recipe", "none.toml"), ["none.toml"]),
+        (("--set", "data.label=age"), ["data.label is 'click' by a flag and 'age' by --set"]),
+        (("--set", "model.name=fm"), ["model.name is 'deepfm' by --model and 'fm' by --set"]),
+        (("--kind", "age=dense", "--set", "data.kinds.age=multi"), ["data.kinds.age is 'dense' by a flag"]),
     ],
 )
 def test_wrong_words_get_the_nearest_right_one(
