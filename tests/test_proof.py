@@ -70,7 +70,8 @@ def test_a_recipe_is_named_where_it_runs_unchanged() -> None:
     ("changes", "message"),
     [
         ({"row": [{"name": "a"}, {"name": "a"}]}, "two rows are named 'a'"),
-        ({"row": [{"name": "a", "start_from": ["b"]}]}, "a starts from 'b', which is no row"),
+        ({"row": [{"name": "a", "start_from": ["b"]}]}, "a starts from 'b', which is no row above it"),
+        ({"row": [{"name": "a", "start_from": ["b"]}, {"name": "b"}]}, "a starts from 'b', which is no row above it"),
         ({"row": [{"name": "a", "modle": {}}]}, "modle"),
         ({"margin": -1.0}, "margin"),
     ],
@@ -153,3 +154,29 @@ def test_runs_of_an_earlier_revision_do_not_count() -> None:
     first, again = (table(row=[{"name": "lr", **more}]).row("lr") for more in ({"revision": 1}, {"revision": 2}))
     assert first.sha256 == table(row=[{"name": "lr"}]).row("lr").sha256
     assert current(first, [line(first, 0)]) and not current(again, [line(first, 0)])
+
+
+def test_runs_that_start_from_a_row_count_as_long_as_it_stays() -> None:
+    plain, _, deep = table().rows
+    revised = table(row=[{**TABLE["row"][0], "revision": 2}, *TABLE["row"][1:]])
+    changed = table(row=[plain_of(0.02), *TABLE["row"][1:]])
+    assert len({one.row("deep").sha256 for one in (table(), revised, changed)}) == 3
+    assert revised.row("wider").sha256 == table().row("wider").sha256
+    # Runs from before a row's checksum held that of the rows it starts from.
+    known = {**TABLE["row"][2], "started_as": deep.starts_sha256}
+    before, after = (table(row=[one, TABLE["row"][1], known]).row("deep") for one in (TABLE["row"][0], plain_of(0.02)))
+    assert len({before.sha256, after.sha256, deep.sha256}) == 3 and before.starts == (plain,)
+
+
+def plain_of(lr: float) -> dict[str, Any]:
+    return {**TABLE["row"][0], "train": {"lr": lr}}
+
+
+def test_what_is_compared_with_a_revised_row_is_revised_too() -> None:
+    below = Table.read("frappe").row("finalmlp")
+    same, own, other = (
+        table(compare="frappe", row=[{"name": "finalmlp", **more}]).rows[0]
+        for more in ({}, {"revision": 2}, {"recipe": "frappe/deepfm"})
+    )
+    assert (below.revision, same.revision, own.revision, other.revision) == (2, 2, 3, 1)
+    assert same.sha256 != own.sha256 != below.sha256

@@ -55,7 +55,9 @@ class RowSpec(Config):
     protocol: str | None = None
     """Why ours is not comparable with it."""
     start_from: tuple[str, ...] = ()
-    """Rows whose runs of the same seed it starts from."""
+    """Rows above it whose runs of the same seed it starts from."""
+    started_as: str | None = None
+    """Checksum of these rows (``Row.starts_sha256``) that adds nothing to its own: runs from before it did so count."""
     seeds: int | None = Field(None, ge=1)
     """Runs, if other than the table's."""
     revision: int = Field(1, ge=1)
@@ -99,6 +101,10 @@ class Row:
     spec: RowSpec
     values: Mapping[str, Any]
     """The recipe as it is written, without defaults."""
+    revision: int = 1
+    """Rises with its own and with that of the row that it is compared with and made of."""
+    starts: tuple["Row", ...] = ()
+    """The rows it starts from."""
 
     @property
     def name(self) -> str:
@@ -107,11 +113,21 @@ class Row:
 
     @cached_property
     def sha256(self) -> str:
-        """Checksum (hex) of what the row says of its run: a new default changes nothing, another value does."""
+        """Checksum (hex) of what the row, and those that it is built on, say of its run.
+
+        A new default changes nothing, another value or revision does.
+        """
         said = {**self.values, "start_from": list(self.spec.start_from)}
-        if self.spec.revision > 1:
-            said["revision"] = self.spec.revision
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        if self.revision > 1:
+            said["revision"] = self.revision
+        if self.starts and self.starts_sha256 != self.spec.started_as:
+            said["starts"] = self.starts_sha256
+        return _sha256(said)
+
+    @property
+    def starts_sha256(self) -> str:
+        """Checksum (hex) of the rows it starts from."""
+        return _sha256([one.sha256 for one in self.starts])
 
     @property
     def recipe_name(self) -> str | None:
@@ -144,14 +160,15 @@ class Table:
     def of(cls, name: str, values: Mapping[str, Any]) -> Self:
         """A table from plain values."""
         spec = TableSpec.of(values, prefix=name)
-        rows = tuple(Row(name, one, _merged(spec, one)) for one in spec.row)
-        known = [one.name for one in rows]
-        if twice := {one for one in known if known.count(one) > 1}:
-            raise ConfigError(f"{name}: two rows are named {min(twice)!r}")
-        for one in rows:
-            if missing := [start for start in one.spec.start_from if start not in known]:
-                raise ConfigError(f"{name}: {one.name} starts from {missing[0]!r}, which is no row")
-        return cls(name, spec, rows)
+        rows: dict[str, Row] = {}
+        for one in spec.row:
+            if one.name in rows:
+                raise ConfigError(f"{name}: two rows are named {one.name!r}")
+            if missing := [start for start in one.start_from if start not in rows]:
+                raise ConfigError(f"{name}: {one.name} starts from {missing[0]!r}, which is no row above it")
+            starts = tuple(rows[start] for start in one.start_from)
+            rows[one.name] = Row(name, one, _merged(spec, one), _revision(spec, one), starts)
+        return cls(name, spec, tuple(rows.values()))
 
     def pick(self, names: Sequence[str]) -> tuple[Row, ...]:
         """Rows by name, in the table's order; all where none is named. Raises ConfigError on an unknown one."""
@@ -176,6 +193,20 @@ def table_names() -> list[str]:
     return sorted(one.name.removesuffix(".toml") for one in folder.iterdir() if one.name.endswith(".toml"))
 
 
+def _sha256(said: Any) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _revision(spec: TableSpec, row: RowSpec) -> int:
+    below = _compared(spec, row)
+    return row.revision + (below.revision - 1 if below is not None else 0)
+
+
+def _compared(spec: TableSpec, row: RowSpec) -> Row | None:
+    """The row of another table that this one is made of and compared with."""
+    return None if row.recipe or not spec.compare else Table.read(spec.compare).row(row.name)
+
+
 def _merged(spec: TableSpec, row: RowSpec) -> dict[str, Any]:
     base, changes = _base_of(spec, row), spec.change
     merged = {
@@ -190,7 +221,8 @@ def _base_of(spec: TableSpec, row: RowSpec) -> Mapping[str, Any]:
     """What a row starts from: its recipe, the row that it is compared with, or the table's base."""
     if row.recipe:
         return read_toml(recipe_path(Path(row.recipe)))
-    return Table.read(spec.compare).row(row.name).values if spec.compare else spec.base
+    below = _compared(spec, row)
+    return spec.base if below is None else below.values
 
 
 # Verdicts
