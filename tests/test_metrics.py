@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import ndcg_score, roc_auc_score
@@ -32,6 +32,7 @@ from crossfield.metrics import (
     recall,
     reciprocal_rank,
     reliability,
+    student_t,
     weighted_mean,
     wilson_interval,
 )
@@ -250,6 +251,12 @@ def mean_over_orders(scores: Floats, value: Callable[[list[int]], float]) -> flo
     """The slow definition: every order of the candidates, sorted stably by score, is as likely as any other."""
     orders = [sorted(order, key=lambda item: -scores[item]) for order in permutations(range(len(scores)))]
     return float(np.mean([value(order) for order in orders]))
+
+
+@pytest.mark.parametrize("degrees", [1, 1.5, 2, 2.7, 4, 10, 11, 29.3, 60, 1000, 100_000])
+@pytest.mark.parametrize("level", [0.95, 0.99])
+def test_students_t_is_scipys(level: float, degrees: float) -> None:
+    assert student_t(level, degrees) == pytest.approx(t.ppf((1 + level) / 2, degrees), rel=1e-4)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 6, 9])

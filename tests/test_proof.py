@@ -90,7 +90,10 @@ def test_unknown_tables_and_rows_get_the_nearest_name() -> None:
     assert len(table().pick([])) == 3
 
 
-@pytest.mark.parametrize("values", [(0.9, 0.91), (0.5, 0.7, 0.9, 0.6, 0.65), tuple(0.1 * n for n in range(9))])
+@pytest.mark.parametrize(
+    "values",
+    [(0.9, 0.91), (0.5, 0.7, 0.9, 0.6, 0.65), *(tuple(0.1 * n for n in range(count)) for count in (9, 12, 30))],
+)
 def test_intervals_are_students(values: tuple[float, ...]) -> None:
     spread = Spread(values)
     low, high = stats.t.interval(0.95, len(values) - 1, loc=spread.mean, scale=stats.sem(values))

@@ -33,6 +33,14 @@ def test_the_page_holds_bins_intervals_counts_the_diagonal_and_the_slices() -> N
     assert "<td>133</td>" in page or "<td>134</td>" in page
 
 
+def test_intervals_of_slices_end_inside_their_frames() -> None:
+    report = report_of(400, rare=350)
+    slices = charts_of(reliability_page(report, title="t", scores="s"))[1]
+    (frame,) = elements(slices, "frame")
+    ends = [float(one.attrib[end]) for one in elements(slices, "whisker") for end in ("y1", "y2")]
+    assert len(ends) == 2 * 15 and min(ends) >= float(frame.attrib["y"])
+
+
 def test_a_page_without_slices_has_one_part() -> None:
     report = report_of()
     del report["slices"]

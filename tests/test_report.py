@@ -106,6 +106,16 @@ def test_better_needs_a_gap_above_the_noise_of_seeds() -> None:
     assert not better(entry("b", 0.70, 0.71, 0.71), entry("a", 0.80, 0.81, 0.80))
 
 
+def test_a_model_without_seeds_leaves_the_others_degrees_of_freedom() -> None:
+    # Half a width of t(.995, 2) = 9.92 times .001 / sqrt(3) is .00573; with 4 degrees it would be .00266.
+    fixed, seeded = entry("a", 0.7, 0.7, 0.7), (0.699, 0.7, 0.701)
+    assert not better(entry("b", *(auc + 0.005 for auc in seeded)), fixed)
+    assert better(entry("b", *(auc + 0.006 for auc in seeded)), fixed)
+    # Two alike have the degrees of both: t(.995, 4) = 4.60 times .001 sqrt(2 / 3) is .00376.
+    assert not better(entry("b", *(auc + 0.0037 for auc in seeded)), entry("a", *seeded))
+    assert better(entry("b", *(auc + 0.0038 for auc in seeded)), entry("a", *seeded))
+
+
 def test_better_needs_a_gap_above_the_noise_of_rows_and_pairs_them() -> None:
     noise = np.array([0.03, -0.03] * 5)
     loud, quiet = entry("a", 0.80, 0.80, influence=noise), entry("b", 0.70, 0.70)

@@ -6,6 +6,7 @@ What is undefined (one class only, nobody, no rows, a NaN score) is NaN; nothing
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from math import lgamma
 from typing import Any, Literal
 
 import numpy as np
@@ -387,6 +388,21 @@ def wilson_interval(rates: ArrayLike, num_rows: ArrayLike) -> tuple[Vector, Vect
     middle = (rates + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(rates * (1 - rates) / n + (z / (2 * n)) ** 2)
     return np.clip(middle - half, 0.0, rates), np.clip(middle + half, rates, 1.0)  # it holds its rate, rounded or not
+
+
+def student_t(level: float, degrees: float) -> float:
+    """What Student's t of so many degrees of freedom, 1 or more and whole or not, exceeds on neither side at ``level``.
+
+    With t = sqrt(degrees) tan a, the share inside is the integral of cos(a) ** (degrees - 1), which rises with a.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    whole = np.sqrt(np.pi) * np.exp(lgamma(degrees / 2) - lgamma((degrees + 1) / 2)) / 2
+    low, high = 0.0, min(np.pi / 2, 40 / np.sqrt(degrees))  # of many degrees all lies near 0, where nodes must be
+    for _ in range(60):
+        angle = (low + high) / 2
+        inside = angle / 2 * (weights * np.cos(angle * (nodes + 1) / 2) ** (degrees - 1)).sum()
+        low, high = (angle, high) if inside < level * whole else (low, angle)
+    return float(np.sqrt(degrees) * np.tan(low))
 
 
 def bootstrap(

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from crossfield.config import Config
 from crossfield.errors import ConfigError, nearest
+from crossfield.metrics import student_t
 from crossfield.parts import with_public_options
 from crossfield.recipe import Recipe, read_toml, recipe_path
 
@@ -227,10 +228,6 @@ def _base_of(spec: TableSpec, row: RowSpec) -> Mapping[str, Any]:
 
 # Verdicts
 
-_T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""Student's t for 95 % on both sides, 1 to 10 degrees of freedom."""
-_Z_975 = 1.96
-
 
 @dataclass(frozen=True)
 class Spread:
@@ -250,8 +247,7 @@ class Spread:
 
     @property
     def _t(self) -> float:
-        degrees = len(self.values) - 1
-        return _T_975[degrees - 1] if degrees <= len(_T_975) else _Z_975
+        return student_t(0.95, len(self.values) - 1)
 
     @property
     def single_run(self) -> tuple[float, float] | None:

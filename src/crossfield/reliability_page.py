@@ -72,7 +72,7 @@ def _by_slice(report: Mapping[str, Any], slices: Mapping[str, Any]) -> str:
     drawn = [_bins(name, one) for name, one in slices.items() if one["n"] >= LEAST_ROWS]
     if not drawn or not all(map(_can_be_drawn, drawn)):
         return table
-    limit = round_limit(max(value for one in drawn for value in (*one.predicted, *one.observed)))
+    limit = round_limit(max(value for one in drawn for value in (*one.predicted, *one.high)))
     chart = reliability_chart(drawn, title="Calibration by slice", description="See the table above.", limit=limit)
     caption = f"Predicted probability to the right, share of positives up. Slices of at least {LEAST_ROWS} rows."
     return table + figure(chart, caption)

@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 
 from crossfield.charts import Reliability, marker, number
 from crossfield.files import write_bytes
+from crossfield.metrics import student_t
 
 Floats = NDArray[np.float64]
-
-_T_99 = {2: 9.92, 4: 4.60, 6: 3.71, 8: 3.36, 10: 3.17, 20: 2.85, 60: 2.66}
-"""Two-sided 99 % points of Student's t by degrees of freedom."""
 
 
 @dataclass(frozen=True)
@@ -170,11 +168,17 @@ def better(one: Entry, other: Entry) -> bool:
     """
     if min(len(one.runs), len(other.runs)) < 2:
         return False
-    num_runs = len(one.runs)
-    of_seeds = (one.sd("auc") ** 2 + other.sd("auc") ** 2) / num_runs
-    known = max(freedom for freedom in _T_99 if freedom <= 2 * (num_runs - 1))
-    half = _T_99[known] * math.sqrt(_variance(one.influence - other.influence) + of_seeds)
+    of_seeds = [entry.sd("auc") ** 2 / len(entry.runs) for entry in (one, other)]
+    degrees = _degrees(of_seeds, [len(entry.runs) - 1 for entry in (one, other)])
+    half = student_t(0.99, degrees) * math.sqrt(_variance(one.influence - other.influence) + sum(of_seeds))
     return one.mean("auc") - other.mean("auc") > half
+
+
+def _degrees(variances: Sequence[float], degrees: Sequence[int]) -> float:
+    """Degrees of freedom of the sum of two variances (Welch and Satterthwaite): those of one where the other is 0."""
+    if not any(variances):
+        return sum(degrees)
+    return sum(variances) ** 2 / sum(one**2 / freedom for one, freedom in zip(variances, degrees, strict=True))
 
 
 def _variance(influence: Floats) -> float:
