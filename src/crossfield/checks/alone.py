@@ -162,7 +162,7 @@ def change(evidence: Evidence, labels: Vector, is_late: Mask) -> Change:
         if isinstance(evidence, Names):
             aucs[teacher] = _of_itself(aucs[teacher])
         errors = [_error(labels[half]) for half in halves]
-        found.append(Change(*aucs, error=float(np.hypot(errors[0], errors[1]))))
+        found.append(Change(aucs[0], aucs[1], float(np.hypot(errors[0], errors[1]))))
     return max(found, key=lambda one: -1.0 if np.isnan(one.size) else one.size)
 
 
