@@ -15,6 +15,7 @@ def test_every_field_has_its_line() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"seed": 99999999999999999999999}, r"train\.seed = 99999999999999999999999: "),
         ({"epochs": 0}, r"train\.epochs = 0: "),
         ({"lr": -1.0}, r"train\.lr = -1\.0: "),
         ({"precision": "fp16"}, r"train\.precision = \"fp16\": "),

@@ -30,6 +30,14 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
     assert verbs.resolve_recipe(path, "deepfm", {}).plain()["model"]["embedding_dim"] == 16
 
 
+@pytest.mark.parametrize("line", ['model = "deepfm"', 'data = "a.csv"', "train = 3"])
+def test_a_value_in_place_of_a_section_is_refused(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(f"{line}\n")
+    with pytest.raises(ConfigError, match="not a section of keys and values"):
+        verbs.resolve_recipe(path, "fm", {})
+
+
 def test_a_public_name_brings_its_own_columns_which_flags_may_change() -> None:
     recipe = verbs.resolve_recipe(None, "fm", {"data.path": "adult", "data.ignore": ["fnlwgt", "race"]})
     assert (recipe.data.label, recipe.data.positive) == ("income", ">50K")

@@ -46,11 +46,7 @@ class Recipe:
 
         Raises ConfigError naming the key that is unknown (with the nearest one) or the value that is impossible.
         """
-        for section in values:
-            if section not in (*SECTIONS, "model"):
-                raise ConfigError(f"unknown section [{section}]{nearest(section, [*SECTIONS, 'model'])}")
-            if not isinstance(values[section], Mapping):
-                raise ConfigError(f"[{section}] is {values[section]!r}, not a section of keys and values")
+        check_sections(values)
         model = dict(values.get("model", {}))
         name = model.pop("name", None)
         parts: dict[str, Any] = {
@@ -98,6 +94,15 @@ class Recipe:
     def with_data(self, **changes: Any) -> Self:
         """A copy with some data settings changed."""
         return replace(self, data=self.data.override(changes, prefix="data"))
+
+
+def check_sections(values: Mapping[str, Any]) -> None:
+    """Raise ConfigError on a section that no recipe has, or that is a value instead."""
+    for section in values:
+        if section not in (*SECTIONS, "model"):
+            raise ConfigError(f"unknown section [{section}]{nearest(section, [*SECTIONS, 'model'])}")
+        if not isinstance(values[section], Mapping):
+            raise ConfigError(f"[{section}] is {values[section]!r}, not a section of keys and values")
 
 
 def model_config(name: str | None, values: Mapping[str, Any]) -> ModelConfig:

@@ -15,7 +15,7 @@ class TrainConfig(OptimConfig):
     """Most passes over the training rows."""
     batch_size: int = Field(4096, ge=1)
     """Rows per step (positives, where negatives are drawn)."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**63 - 1)
     """Decides first weights, order of rows, dropout and drawn negatives."""
     threads: int | None = Field(None, ge=1)
     """CPU threads; by default what torch chooses. Results repeat exactly only with the same number."""

@@ -47,7 +47,7 @@ from crossfield.preparation import (
 from crossfield.proof import Table, table_names
 from crossfield.proof_page import proof_page
 from crossfield.ranker import Ranker, load_as, split_off
-from crossfield.recipe import SECTIONS, Recipe, read_toml, recipe_path
+from crossfield.recipe import SECTIONS, Recipe, check_sections, read_toml, recipe_path
 from crossfield.reliability_page import reliability_page
 from crossfield.reproduce import reproduce as run_rows
 from crossfield.schema import FeatureSchema
@@ -74,6 +74,7 @@ def resolve_recipe(
     ConfigError naming an unknown file, model or key.
     """
     values = read_toml(recipe_path(path)) if path is not None else {}
+    check_sections(values)
     if model is not None and (other := settings.get("model.name", model)) != model:
         raise ConfigError(f"model.name is {model!r} by --model and {other!r} by --set; give it once")
     chosen: dict[str, Any] = {**settings, **({"model.name": model} if model is not None else {})}
