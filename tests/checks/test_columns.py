@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import numpy as np
 import polars as pl
 import pytest
@@ -47,6 +49,19 @@ def test_a_constant(value: pl.Expr, kind: str) -> None:
 def test_what_the_schema_leaves_out_is_said() -> None:
     (one,) = found(ROWS.with_columns(same=pl.lit("x")))
     assert one.severity == "note" and "left out: the same value in every row" in one.what
+
+
+@pytest.mark.parametrize("value", [timedelta(1), b"x", {"a": 1}])
+def test_no_kind_is_advised_that_would_be_an_error(value: object) -> None:
+    (one,) = found(ROWS.with_columns(odd=pl.Series([value] * len(ROWS))))
+    assert (one.severity, one.where) == ("note", "odd") and "make columns of text or numbers of it" in one.advice
+    assert "--kind odd=" not in one.advice
+
+
+def test_an_id_that_is_not_a_number_is_missing() -> None:
+    gappy = ROWS.with_columns(code=pl.when(NUMBER % 10 == 0).then(NUMBER % 7).otherwise(float("nan")))
+    (one,) = found(gappy, kinds={"code": "categorical"})
+    assert (one.severity, one.where, one.value) == ("note", "code", 0.9)
 
 
 @pytest.mark.parametrize(("share", "severity"), [(0.995, "warning"), (0.8, "note"), (0.3, None)])

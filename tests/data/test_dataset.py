@@ -1,4 +1,5 @@
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -148,6 +149,13 @@ def test_require_finds_what_is_there(data: Dataset) -> None:
 def test_require_names_the_column_that_does_not_fit(data: Dataset, row: dict[str, object], message: str) -> None:
     with pytest.raises(SchemaError, match=message):
         load(row, schema=data.schema).require(labelled=False)
+
+
+@pytest.mark.parametrize("values", [[timedelta(1)], [b"x"], [{"a": 1}]])
+def test_require_refuses_what_no_encoder_takes_for_an_id(values: list[object]) -> None:
+    rows = load(pl.DataFrame({"id": values}), kinds={"id": "categorical"})
+    with pytest.raises(SchemaError, match=r"column 'id' is categorical .* write it as values of that kind"):
+        rows.require(labelled=False)
 
 
 def test_the_label_is_only_required_where_it_is_used(data: Dataset) -> None:

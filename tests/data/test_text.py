@@ -1,11 +1,13 @@
 import gzip
+from contextlib import nullcontext
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from crossfield.data.text import Layout, scan_text, sniff, to_floats
-from crossfield.errors import DataError
+from crossfield.data.text import Layout, can_be_category, scan_text, sniff, to_floats
+from crossfield.data.tokens import canonical
+from crossfield.errors import DataError, SchemaError
 
 
 def write(folder: Path, content: str | bytes, name: str = "rows.csv") -> Path:
@@ -201,3 +203,15 @@ def test_bytes_that_are_no_text_far_down_are_named(tmp_path: Path) -> None:
 def test_numbers_and_booleans_that_text_spells() -> None:
     text = pl.DataFrame({"x": ["1.5", " 2 ", "True", "FALSE", "old", "", None]})
     assert text.select(to_floats(pl.col("x"))).to_series().to_list() == [1.5, 2, 1, 0, None, None, None]
+
+
+CATEGORIES = (pl.Float32, pl.UInt64, pl.Decimal(10, 2), pl.Boolean, pl.Date, pl.Time, pl.Datetime("us"), pl.String)
+OTHERS = (pl.Duration("us"), pl.Binary, pl.Struct({"a": pl.Int64}), pl.List(pl.String), pl.Object)
+
+
+@pytest.mark.parametrize("dtype", [*CATEGORIES, pl.Null, pl.Categorical(), *OTHERS])
+def test_what_can_be_a_category_has_a_canonical_text(dtype: pl.DataType) -> None:
+    dtype = pl.Schema({"x": dtype})["x"]
+    assert can_be_category(dtype) == (dtype not in OTHERS)
+    with nullcontext() if can_be_category(dtype) else pytest.raises(SchemaError, match="cannot be a category"):
+        canonical(pl.col("x"), dtype)

@@ -12,7 +12,7 @@ from crossfield.data.dataset import Dataset
 from crossfield.data.guess import time_likes
 from crossfield.data.numeric import number
 from crossfield.data.source import reading
-from crossfield.data.text import TEXT
+from crossfield.data.text import TEXT, can_be_category
 from crossfield.data.tokens import canonical
 from crossfield.errors import CrossfieldError, SchemaError
 from crossfield.schema import Feature, FeatureSchema, Kind
@@ -99,6 +99,7 @@ def _facts(feature: Feature, dtype: pl.DataType) -> dict[str, pl.Expr]:
             }
         if feature.kind is Kind.CATEGORICAL:
             canonical(column, dtype)
+            column = column.fill_nan(None) if dtype.is_float() else column
             filled = column.count() if dtype not in TEXT else (column.cast(pl.String) != "").sum()
             return {"filled": filled, "distinct": column.approx_n_unique()}
     except SchemaError:
@@ -123,16 +124,18 @@ def find_faults(train: Sample, others: Sequence[Sample]) -> Iterator[Finding]:
             yield from _drowned(feature, one, train.rows)
             yield from _mixed(feature, train.rows)
             yield from _vocabulary(feature, one, train.data)
-    yield from _left_out(train.data.schema)
+    yield from _left_out(train.data.schema, train.data.frame.collect_schema())
 
 
-def _left_out(schema: FeatureSchema) -> Iterator[Finding]:
+def _left_out(schema: FeatureSchema, dtypes: Mapping[str, pl.DataType]) -> Iterator[Finding]:
     times = time_likes(schema)
     for name, reason in schema.ignored.items():
         if reason != "given":
             is_time = name in times and schema.time is None
             advice = f"--time {name} if it says when a row happened; " if is_time else ""
-            advice += f"to use it all the same: --kind {name}=categorical"
+            is_category = name not in dtypes or can_be_category(dtypes[name])
+            how = f"--kind {name}=categorical" if is_category else "make columns of text or numbers of it"
+            advice += f"to use it all the same: {how}"
             yield Finding("note", name, f"left out: {reason.partition(': name it')[0]}", None, advice)
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from crossfield.data.infer import check_roles, complete_schema, edit_schema, infer_schema, parse_label
 from crossfield.data.source import Layout, Source, Tabular, open_source, reading
 from crossfield.data.split import sample_frame, split_frame
-from crossfield.data.text import TEXT, to_floats
+from crossfield.data.text import TEXT, can_be_category, to_floats
 from crossfield.errors import DataError, SchemaError, nearest
 from crossfield.files import read_json
 from crossfield.schema import Feature, FeatureSchema, Kind
@@ -92,7 +92,7 @@ class Dataset:
         if not is_blank:
             raise SchemaError(
                 f"{self.name}: column {feature.name!r} is {feature.kind} in the schema and holds {dtype} here; "
-                "give it the type it was trained with, or another kind"
+                "write it as values of that kind, or name another kind where the schema is made"
             )
 
     def describe(self) -> str:
@@ -202,7 +202,7 @@ def _fits(feature: Feature, dtype: pl.DataType) -> bool:
     is_list, is_text = isinstance(dtype, pl.List | pl.Array), dtype in TEXT
     fits = {
         Kind.DENSE: dtype.is_numeric() or dtype == pl.Boolean or is_text,
-        Kind.CATEGORICAL: not (dtype.is_nested() or dtype in (pl.Binary, pl.Object)),
+        Kind.CATEGORICAL: can_be_category(dtype),
         Kind.MULTI: is_list or ((is_text or dtype.is_numeric()) and feature.separator is not None),
     }
     fits[Kind.SEQUENCE] = fits[Kind.MULTI]

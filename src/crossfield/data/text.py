@@ -39,6 +39,12 @@ _POLARS_ADVICE = r", (?:consider passing|hint:)[^.]*"
 _EXTENSION_SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 
 
+def can_be_category(dtype: pl.DataType) -> bool:
+    """Whether values of this type have a canonical text, as ids do."""
+    plain = (*TEXT, pl.Boolean, pl.Date, pl.Time, pl.Null)
+    return dtype.is_numeric() or dtype in plain or isinstance(dtype, pl.Datetime)
+
+
 @dataclass(frozen=True)
 class Layout:
     """How a text file is written, where the user knows better than a look at its first rows."""
