@@ -64,6 +64,15 @@ def test_implicit_rows() -> None:
     assert said(found(repeats, repeats.tail(5), label=None)) == [("note", "training")]
 
 
+def test_plays_by_day_are_repeats_and_no_copies() -> None:
+    days = ROWS.select("user", "item", ts=pl.date(2024, 1, 1) + pl.duration(days=pl.int_range(pl.len()) // 500))
+    again = pl.concat([days, days.head(200)])
+    (note,) = found(again, days.tail(5), label=None)
+    assert note.severity == "note" and "fine where the same thing happened again" in note.advice
+    nobody = pl.concat([days, days.head(200)]).drop("user")
+    assert said(found(nobody, nobody.tail(5), label=None)) == [("note", "training")]
+
+
 def test_a_part_that_lacks_columns_is_not_compared() -> None:
     pairs = FIRST.select("user", "item")
     assert list(find_copies(data_of(FIRST), {"test": data_of(pairs, label=None)})) == []

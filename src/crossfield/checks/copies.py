@@ -23,6 +23,8 @@ AGREE = 0.95
 """Agreement of the labels of like rows, 0 as by chance and 1 always, from which they are copies and no repeats."""
 MIN_DISAGREEMENTS = 10
 """Unlike labels that chance would give at least, for agreement to say anything."""
+SHARED = 0.05
+"""Share of unlike rows whose user has others at the very time, from which a time does not tell events apart."""
 _HASHES = 1 << 32
 
 
@@ -49,7 +51,7 @@ def find_copies(train: Dataset, parts: dict[str, Dataset]) -> Iterator[Finding]:
     share = min(1.0, SAMPLED / max(train.num_rows, 1))
     ours = _digests(train, train, columns, share)
     found = measure(ours)
-    are_copies = _are_copies(found, train)
+    are_copies = _are_copies(found, train, share)
     if found.copies > SOME and found.num_copies >= MIN_ROWS:
         yield _inside(found, are_copies)
     for name, part in parts.items():
@@ -73,12 +75,16 @@ def _digests(part: Dataset, train: Dataset, columns: Sequence[str], share: float
     rest, whole, is_positive = pl.col("rest"), pl.col("rest"), pl.lit(None)
     if label is not None:
         whole, is_positive = rest ^ pl.col(label.column).hash(len(columns)), positive(label, types[label.column])
-    hashes = [pl.col(one).hash(seed) for seed, one in enumerate(columns) if label is None or one != label.column]
-    rows = frame.with_columns(reduce(xor, hashes).alias("rest")).select(
+    rows = frame.with_columns(_hash_of(columns, None if label is None else label.column).alias("rest")).select(
         "rest", whole.alias("whole"), is_positive.cast(pl.Float64).alias("label")
     )
     with reading(part.name):
         return rows.filter(pl.col("rest") % _HASHES < int(share * _HASHES)).collect(engine="streaming")
+
+
+def _hash_of(columns: Sequence[str], but: str | None = None) -> pl.Expr:
+    """One hash of a row, of all columns ``but`` one."""
+    return reduce(xor, [pl.col(one).hash(seed) for seed, one in enumerate(columns) if one != but])
 
 
 def measure(rows: pl.DataFrame) -> Copies:
@@ -106,11 +112,24 @@ def _agreement(rows: pl.DataFrame) -> float | None:
     return 1 - unlike / expected if expected >= MIN_DISAGREEMENTS else None
 
 
-def _are_copies(found: Copies, train: Dataset) -> bool:
+def _are_copies(found: Copies, train: Dataset, share: float) -> bool:
     """Whether like rows are copies: by their labels, else by a time that no two events are likely to share."""
     if found.agreement is not None:
         return found.agreement > AGREE
-    return train.schema.label is None and train.schema.time is not None
+    return train.schema.label is None and train.schema.time is not None and _share_of_one_time(train, share) < SHARED
+
+
+def _share_of_one_time(train: Dataset, share: float) -> float:
+    """How many of the unlike rows, of a share of the users, have another of their user at the very time, such as a day.
+
+    Where no column names the user, of anybody.
+    """
+    keys = [one for one in (train.schema.user, train.schema.time) if one is not None]
+    is_drawn = pl.col(keys[0]).hash() % _HASHES < int(share * _HASHES)
+    rows = train.frame.filter(is_drawn).select(*keys, _hash_of([*train.frame.collect_schema()]).alias("crossfield row"))
+    with reading(train.name):
+        counts = rows.unique().group_by(keys).len("rows").collect(engine="streaming")["rows"]
+    return float(counts.filter(counts > 1).sum()) / max(float(counts.sum()), 1.0)
 
 
 def _inside(found: Copies, are_copies: bool) -> Finding:
