@@ -4,6 +4,7 @@ Nothing here imports torch at the top, so that ``--help`` answers at once.
 """
 
 import json
+import math
 import os
 import signal
 import sys
@@ -484,6 +485,8 @@ def reproduce(
     if draw:
         _print(verbs.draw_tables(results, out), as_json)
         return
+    if out is not None:
+        raise ConfigError(f"--out {out} is the page that --table draws; result lines go to --results")
     found = verbs.reproduce(
         table,
         rows or (),
@@ -503,7 +506,7 @@ def _recipe_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
     same = ("valid", "label", "user", "item", "time", "weight", "ignore", "header", "separator", "split")
     data = {name: flags.get(name) for name in same} | {
         "path": flags["data"],
-        "positive": parse_value(flags["positive"]) if flags["positive"] is not None else None,
+        "positive": _positive(flags["positive"]) if flags["positive"] is not None else None,
         "kinds": _pairs("--kind", flags["kind"]),
         "crosses": [one.split(",") for one in flags["cross"] or []],
         "columns": flags["columns"].split(",") if flags["columns"] else None,
@@ -523,6 +526,13 @@ def _check_agreement(given: Mapping[str, Any], settings: Mapping[str, Any]) -> N
         told = given.get(key, several.get(last, value) if isinstance(several, Mapping) else value)
         if told != value:
             raise ConfigError(f"{key} is {told!r} by a flag and {value!r} by --set; give it once")
+
+
+def _positive(text: str) -> str | float:
+    """A label's value: a number or a truth where it spells one, else the text itself, dates and nan included."""
+    value = parse_value(text)
+    is_number = isinstance(value, int | float) and math.isfinite(value)
+    return value if is_number or isinstance(value, str) else text
 
 
 def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:

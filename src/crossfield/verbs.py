@@ -544,6 +544,8 @@ def schema(data: str, out: Path | None, settings: Mapping[str, Any]) -> Result:
 
 def data(name: str | None, *, download_it: bool, accept_terms: bool) -> Result:
     """The public data sets, or one with its terms."""
+    if name is None and download_it:
+        raise ConfigError("name the data set to download: crossfield data NAME --download")
     if name is None:
         listed = [{"name": one.name, "about": one.about, "at_hand": not one.missing()} for one in PUBLIC.values()]
         lines = [f"{one['name']:<16} {'at hand' if one['at_hand'] else 'absent ':<8} {one['about']}" for one in listed]

@@ -109,6 +109,17 @@ def test_wrong_words_get_the_nearest_right_one(
         assert word in said, said
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("data", "--download"), "name the data set to download: crossfield data NAME --download"),
+        (("reproduce", "frappe", "fm", "--out", "page.md"), "--out page.md is the page that --table draws"),
+    ],
+)
+def test_a_flag_that_would_do_nothing_is_refused(program: Program, command: tuple[str, ...], words: str) -> None:
+    assert words in program(*command, code=1).stderr
+
+
 def test_no_run_and_a_damaged_run(program: Program, run: Path, clicks: Path, tmp_path: Path) -> None:
     assert "no run at" in program("predict", "nowhere", clicks, "--out", "s.csv", code=1).stderr
     damaged = tmp_path / "damaged"

@@ -183,3 +183,17 @@ def test_a_fit_on_one_class_stops(program: Program, tmp_path: Path) -> None:
     said = program("fit", "none.csv", *FIT, *SMALL, "--out", "run", code=1).stderr
     assert "click is false in every row of none.csv (train), so there is nothing to learn" in said
     assert not (tmp_path / "run" / "work").exists()
+
+
+@pytest.mark.parametrize("value", ["2024-01-01", "nan", "inf", "[1]"])
+def test_a_positive_label_may_look_like_another_thing(program: Program, tmp_path: Path, value: str) -> None:
+    click_log(200).with_columns(
+        kind=pl.when(pl.col("click") == 1).then(pl.lit(value)).otherwise(pl.lit("x"))
+    ).write_csv(tmp_path / "rows.csv")
+    found = json.loads(program("schema", "rows.csv", "--label", "kind", "--positive", value, "--json").stdout)
+    assert found["label"] == {"column": "kind", "operator": "==", "value": value}
+
+
+def test_names_are_said_as_they_are(program: Program, tmp_path: Path) -> None:
+    click_log(200).rename({"age": "ctx:id:age[b]"}).write_csv(tmp_path / "rows.csv")
+    assert "ctx:id:age[b]" in program("plan", "rows.csv", *FIT, *SMALL, "--no-probe").stderr
