@@ -5,8 +5,9 @@ import polars as pl
 import pytest
 
 from crossfield.checks.leaks import find_changes, find_leaks
+from crossfield.checks.sample import Sample
 
-from .rows import clean, said, sample_of
+from .rows import clean, data_of, said, sample_of
 
 RNG = np.random.default_rng(1)
 IS_CLICK = pl.col("click") == 1
@@ -65,6 +66,18 @@ def test_rare_positives_make_no_leak_of_a_gap() -> None:
     rows = clean().with_columns(click=(pl.int_range(pl.len()) % 500 == 0).cast(pl.Int64))
     rows = rows.with_columns(pl.when(pl.int_range(pl.len()) % 2 == 1).then("age").alias("age"))
     assert list(find_leaks(sample_of(rows))) == []
+
+
+def test_shares_of_a_rare_class_are_those_of_all_rows() -> None:
+    number = pl.int_range(pl.len())
+    rows = clean(50_000).with_columns(click=(number % 500 == 7).cast(pl.Int64))
+    # A value in all positive rows and in as many others, of which few are drawn.
+    rows = rows.with_columns(paid=pl.when((number % 500).is_in([7, 8])).then("age"))
+    train = Sample.draw("training", data_of(rows, kinds={"paid": "dense"}), 0.02).with_rare
+    assert train.labels is not None and train.labels.sum() == 100 and train.weights[1] == pytest.approx(0.02, rel=0.2)
+    (found,) = find_leaks(train)
+    assert (found.severity, found.where) == ("error", "paid") and "missing only where the label is 0" in found.what
+    assert 20 < float(found.what.split(": ")[1].split("%")[0]) < 90
 
 
 @pytest.mark.parametrize("is_early", [True, False])

@@ -28,7 +28,7 @@ def find_leaks(train: Sample) -> Iterator[Finding]:
     if train.labels is None or not train.has_both:
         return
     for feature, evidence in _evidence(train):
-        found = _by_value(feature, evidence, train.labels) or _by_being_filled(feature, evidence, train.labels)
+        found = _by_value(feature, evidence, train.labels) or _by_being_filled(feature, evidence, train)
         if found is not None:
             yield found
 
@@ -76,20 +76,21 @@ def _by_value(feature: Feature, evidence: Evidence, labels: Vector) -> Finding |
     )
 
 
-def _by_being_filled(feature: Feature, evidence: Evidence, labels: Vector) -> Finding | None:
-    sides = Sides.of(evidence.is_filled, labels)
+def _by_being_filled(feature: Feature, evidence: Evidence, train: Sample) -> Finding | None:
+    assert train.labels is not None  # whoever looks for leaks has labels
+    sides = Sides.of(evidence.is_filled, train.labels)
     if not sides.filled or not sides.missing:
         return None
-    rate = float(labels.mean())
-    filled = _pure_label(sides.filled, sides.filled_positives, rate)
-    missing = _pure_label(sides.missing, sides.missing_positives, rate)
+    counts = ((sides.filled, sides.filled_positives), (sides.missing, sides.missing_positives))
+    shares = [_share(*one, weights=train.weights) for one in counts]
+    rate = float(train.labels.mean())
+    filled, missing = (_pure_label(*one, rate=rate, share=share) for one, share in zip(counts, shares, strict=True))
     if filled is None and missing is None and not sides.auc > TOO_GOOD:
         return None
     said = f"filled only where the label is {filled}" if filled is not None else None
     said = said or (
         f"missing only where the label is {missing}" if missing is not None else "filled as the label has it"
     )
-    shares = (sides.filled_positives / sides.filled, sides.missing_positives / sides.missing)
     return Finding(
         "error" if sides.auc > TOO_GOOD else "warning",
         feature.name,
@@ -100,9 +101,20 @@ def _by_being_filled(feature: Feature, evidence: Evidence, labels: Vector) -> Fi
     )
 
 
-def _pure_label(num_rows: int, positives: int, rate: float) -> int | None:
-    """The label that nearly all of these rows have, although chance would have given many of them the other one."""
-    for label, others, expected in ((1, num_rows - positives, num_rows * (1 - rate)), (0, positives, num_rows * rate)):
-        if expected > EXPECTED and others <= min((1 - PURE) * num_rows, expected / 10):
+def _share(num_rows: int, positives: int, *, weights: tuple[float, float]) -> float:
+    """Share of positives, as many as there were before rows of a rare class were drawn apart."""
+    of_negatives, of_positives = (num_rows - positives) * weights[0], positives * weights[1]
+    return of_positives / (of_negatives + of_positives)
+
+
+def _pure_label(num_rows: int, positives: int, *, rate: float, share: float) -> int | None:
+    """The label that nearly all of these rows have, although chance would have given many of them the other one.
+
+    ``rate`` is the share of positives among all rows drawn, ``share`` that of these rows before any were drawn apart.
+    """
+    of_others = ((1, num_rows - positives, 1 - rate, 1 - share), (0, positives, rate, share))
+    for label, others, chance, other_share in of_others:
+        expected = num_rows * chance
+        if expected > EXPECTED and other_share <= 1 - PURE and others <= expected / 10:
             return label
     return None

@@ -28,6 +28,8 @@ class Sample:
     """The part: training, validation, test."""
     data: Dataset
     rows: pl.DataFrame
+    weights: tuple[float, float] = (1.0, 1.0)
+    """What a negative and a positive count in shares of rows: less where they were drawn apart, as a rare class."""
 
     @classmethod
     def draw(cls, name: str, data: Dataset, share: float, *, features: bool = True) -> "Sample":
@@ -53,7 +55,8 @@ class Sample:
     def with_rare(self) -> "Sample":
         """With up to about ``MANY`` rows of a class of which few were drawn; itself where there are no more of it.
 
-        Costs a pass or two over the whole part where a class is rare, else none. Its label rate is not the part's.
+        Costs a pass or two over the whole part where a class is rare, else none. Only with ``weights`` is its label
+        rate the part's.
         """
         label = self.data.schema.label
         if label is None or self.labels is None or not len(self.labels):
@@ -61,15 +64,18 @@ class Sample:
         rare = float(self.labels.mean() < 0.5)
         num_drawn = int((self.labels == rare).sum())
         is_rare = positive(label, self.rows.schema[label.column]).cast(pl.Float64) == rare
-        if num_drawn >= FEW or (num_rare := self._count(is_rare)) <= num_drawn:
+        if num_drawn >= FEW:
+            return self
+        with reading(self.data.name):
+            counts = self.data.frame.select(pl.len(), is_rare.sum().alias("rare")).collect(engine="streaming")
+        num_rows, num_rare = counts.row(0)
+        if num_rare <= num_drawn:
             return self
         others = replace(self.data, frame=self.data.frame.filter(is_rare))
         drawn = others.sample(min(1.0, MANY / num_rare), self.rows.columns)
-        return replace(self, rows=pl.concat([self.rows.filter(~is_rare), drawn]))
-
-    def _count(self, rows: pl.Expr) -> int:
-        with reading(self.data.name):
-            return int(self.data.frame.filter(rows).select(pl.len()).collect(engine="streaming").item())
+        weight = len(self.rows) / num_rows * num_rare / max(len(drawn), 1)
+        rows = pl.concat([self.rows.filter(~is_rare), drawn])
+        return replace(self, rows=rows, weights=(1.0, weight) if rare else (weight, 1.0))
 
     @property
     def features(self) -> Sequence[Feature]:
