@@ -9,11 +9,13 @@ import pytest
 import torch
 
 import crossfield as cf
+from crossfield.batch import Batch
 from crossfield.data.dataset import load
 from crossfield.data.encode import Encoder, EncoderConfig
 from crossfield.data.vocabulary import Growth, Vocabulary
 from crossfield.errors import ConfigError, CorruptError, DataError, RunError
 from crossfield.growth import grown_model
+from crossfield.train import Trainer
 
 TRAIN = {"epochs": 3, "batch_size": 64, "lr": 0.02, "precision": "fp32", "compile": "off"}
 OPTIONS = {"label": "click", "user": "user", "item": "film", "separators": {"tags": "|"}}
@@ -140,6 +142,21 @@ def test_optimisers_go_on_where_they_ended(optimizer: str, tmp_path: Path) -> No
     scores = [one.update(NEW, quiet=True).predict(NEW) for one in (kept, cf.Ranker.load(tmp_path / "run"), in_memory)]
     assert np.array_equal(scores[0], scores[1]) and np.array_equal(scores[0], scores[2])
     assert not np.array_equal(scores[0], without.update(NEW, quiet=True).predict(NEW))
+
+
+def test_an_update_that_is_interrupted_leaves_what_the_next_one_begins_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = trained().update(NEW, quiet=True).predict(NEW)
+    ranker, step = trained(), Trainer._train
+
+    def interrupted(trainer: Trainer, batch: Batch) -> None:
+        step(trainer, batch)
+        if trainer._at.step == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "_train", interrupted)
+        ranker.update(NEW, quiet=True)
+    np.testing.assert_array_equal(ranker.update(NEW, quiet=True).predict(NEW), expected)
 
 
 def test_evicted_ids_score_as_unseen_ones_and_their_rows_are_free() -> None:

@@ -72,8 +72,10 @@ def grown_state(
 
 def _grown_values(values: Mapping[str, Any], rows: TableRows | None, weight: Tensor) -> dict[str, Any]:
     def grown(value: Any) -> Any:
-        if rows is None or not isinstance(value, Tensor) or not value.ndim:
+        if not isinstance(value, Tensor):
             return value
+        if rows is None or not value.ndim:
+            return value.clone()  # steps write in place: an update that fails must not touch what it began from
         taken = zeros_beside(weight, (len(weight), *value.shape[1:]), value.dtype)
         _gather(value, rows.known.clamp(min=0), out=taken)
         taken[rows.known < 0] = 0
