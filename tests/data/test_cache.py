@@ -52,6 +52,15 @@ def test_a_folder_is_there_whole_or_not_at_all(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["a"]
 
 
+def test_of_several_that_fill_one_folder_at_once_the_first_ones_stays(folder: Path) -> None:
+    fill("a", "of no use")
+    with filling(folder / "a") as fresh:
+        (fresh / "file").write_text("second")
+        fill("a", "first")
+    assert (folder / "a" / "file").read_text() == "first"
+    assert [path.name for path in folder.iterdir()] == ["a"]
+
+
 def test_what_was_not_used_for_longest_goes_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for age, key in ((3, "a"), (2, "b"), (1, "c")):
         os.utime(fill(key, "x" * 100), (1e9 - age, 1e9 - age))

@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -40,18 +40,36 @@ def trouble_with(folder: Path) -> str:
 def filling(folder: Path) -> Iterator[Path]:
     """An empty folder that takes the place of ``folder`` when the block ends without an error.
 
-    The cache is trimmed then. Where two processes fill the same folder, the last one stays; rows that the other has
-    open remain readable.
+    What is there before goes at once: rows that are of use are not written anew; who has them open can read on. The
+    cache is trimmed at the end. Where several processes fill the same folder, the first one's stays.
     """
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _discard(folder)
     fresh = Path(mkdtemp(prefix=".", dir=folder.parent))
     try:
         yield fresh
-        shutil.rmtree(folder, ignore_errors=True)
-        fresh.replace(folder)
+        _put(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    _trim(folder.parent, spare=folder)
+    with suppress(FileNotFoundError):  # other processes trim it too
+        _trim(folder.parent, spare=folder)
+
+
+def _discard(folder: Path) -> None:
+    """Take a folder away: first its name, so that nobody finds a part of it."""
+    gone = Path(mkdtemp(prefix=".", dir=folder.parent))
+    with suppress(FileNotFoundError):
+        folder.replace(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _put(fresh: Path, folder: Path) -> None:
+    """Give a folder its name, unless another process was sooner: theirs holds the same rows and is read instead."""
+    try:
+        fresh.replace(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 def mark_used(folder: Path) -> None:
