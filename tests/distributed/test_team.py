@@ -7,7 +7,7 @@ import torch
 
 from crossfield.distributed.team import ALONE, Team, check_alone, is_launched, join
 from crossfield.errors import ConfigError, DataError, RunError
-from tests.distributed.launch import all_well, launch
+from tests.distributed.launch import all_well, launch, variables
 
 
 def refuse() -> Any:
@@ -98,3 +98,15 @@ def test_one_process_is_told_by_its_environment(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="update is done by one process; start it without torchrun"):
         check_alone("update")
+
+
+@pytest.mark.parametrize("name", ["LOCAL_RANK", "LOCAL_WORLD_SIZE"])
+def test_some_of_torchruns_variables_without_the_others_are_said_plainly(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for known, value in variables(rank=0, size=2, port=1).items():
+        monkeypatch.setenv(known, value)
+    monkeypatch.delenv(name)
+    said = f"RANK and WORLD_SIZE = 2 are in the environment without {name}; start it with torchrun, or unset"
+    with pytest.raises(ConfigError, match=said):
+        join("cpu", lost_seconds=1.0)

@@ -225,7 +225,7 @@ def join(device: str, *, lost_seconds: float) -> Team:
     """The team that torchrun started, joined at the first call and for good; alone where it did not start any.
 
     NCCL carries the tensors of GPUs, gloo those of CPUs. Raises RunError where the others do not come, ConfigError
-    where somebody else has set up torch.distributed.
+    where somebody else has set up torch.distributed, or only some of torchrun's variables are in the environment.
     """
     if not is_launched():
         return ALONE
@@ -237,9 +237,11 @@ def join(device: str, *, lost_seconds: float) -> Team:
 def _join(has_gpus: bool, patience: timedelta) -> Team:
     if dist.is_initialized():
         raise ConfigError("torch.distributed is initialised already; leave that to crossfield")
-    local_rank, local_size = (
-        int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    )  # torchrun sets both
+    names = ("LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    if missing := [name for name in names if name not in os.environ]:
+        said = f"RANK and WORLD_SIZE = {os.environ['WORLD_SIZE']} are in the environment without {missing[0]}"
+        raise ConfigError(f"{said}; start it with torchrun, or unset RANK and WORLD_SIZE")
+    local_rank, local_size = (int(os.environ[name]) for name in names)
     if has_gpus:
         torch.cuda.set_device(local_rank)
     try:
