@@ -20,7 +20,13 @@ from crossfield.checkpoint import (
     set_rng_state,
     unflatten,
 )
+from crossfield.distributed.spread import Piece
+from crossfield.distributed.team import Team
 from crossfield.errors import CorruptError, RunError
+from crossfield.files import write_manifest
+from tests.distributed.launch import all_well, launch
+
+ROWS = torch.arange(10.0).view(5, 2)
 
 
 def save(folder: Path, step: int, **rest: Any) -> Path:
@@ -125,6 +131,58 @@ def test_what_a_kill_left_half_written_is_ignored_and_cleared(tmp_path: Path) ->
     assert loaded is not None and loaded.scalars == {"step": 1} and loaded.skipped == ()
     save(tmp_path, 2)
     assert names(tmp_path) == ["checkpoint-000001", "checkpoint-000002"]
+
+
+def save_pieces(team: Team, folder: Path) -> Path:
+    piece = Piece(ROWS[team.rank :: team.size].clone(), (range(team.rank, len(ROWS), team.size),), len(ROWS))
+    return save_checkpoint(folder, tensors={"t": piece}, scalars={}, team=team)
+
+
+def save_twice(team: Team, folder: Path) -> list[str]:
+    """What is saved where the second process still lists what was there before the first checkpoint."""
+    if not team.is_first:
+        checkpoint._checkpoints = lambda _: []
+    return [save_pieces(team, folder).name for _ in range(2)]
+
+
+def save_apart(team: Team, folder: Path, mine: str) -> list[str]:
+    """What each says where the second sees another folder: without, and with one of the name of the first's."""
+    folder = folder if team.is_first else folder / mine
+    answers = []
+    for is_there in (False, True):
+        if is_there and not team.is_first:
+            (folder / ".checkpoint-000001.part").mkdir(parents=True)
+        try:
+            save_pieces(team, folder)
+        except RunError as error:
+            answers.append(str(error))
+    return answers
+
+
+def test_processes_write_into_the_folder_that_the_first_names(tmp_path: Path) -> None:
+    assert all_well(launch(save_twice, 2, tmp_path)) == [["checkpoint-000001", "checkpoint-000002"]] * 2
+    loaded = load_checkpoint(tmp_path)
+    assert loaded is not None and loaded.path.name == "checkpoint-000002" and not loaded.skipped
+    assert not isinstance(loaded.tensors["t"], Tensor) and torch.equal(loaded.tensors["t"].pick(None), ROWS)
+
+
+def test_a_process_that_does_not_see_the_folder_is_named_and_nothing_is_sealed(tmp_path: Path) -> None:
+    first, second = all_well(launch(save_apart, 2, tmp_path, "elsewhere"))
+    unseen = "process 1 does not see the folder {} that the first process writes to"
+    assert first[0].startswith("another process") and second[0].startswith(unseen.format(tmp_path / "elsewhere"))
+    assert first[1].startswith(unseen.format(tmp_path)) and unseen.format(tmp_path) in second[1]
+    assert not has_checkpoint(tmp_path)
+
+
+def test_without_a_processs_pieces_a_checkpoint_is_damaged(tmp_path: Path) -> None:
+    all_well(launch(save_twice, 2, tmp_path))
+    newest = tmp_path / "checkpoint-000002"
+    (newest / "pieces-1-of-2.safetensors").unlink()
+    left = [name for name in names(newest) if name != "manifest.json"]
+    write_manifest(newest, checkpoint.KIND, names=left, about={})  # as versions before sealed it
+    loaded = load_checkpoint(tmp_path)
+    assert loaded is not None and loaded.path.name == "checkpoint-000001"
+    assert "holds pieces-0-of-2.safetensors, not the pieces of all processes" in loaded.skipped[0]
 
 
 def test_no_file_is_a_pickle(tmp_path: Path) -> None:

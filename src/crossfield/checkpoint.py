@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,6 +28,8 @@ from crossfield.files import (
     write_manifest,
 )
 from crossfield.mapped import in_order
+
+Value = TypeVar("Value")
 
 KIND = "checkpoint"
 _TENSORS, _SCALARS = "tensors.safetensors", "scalars.json"
@@ -53,7 +55,7 @@ class StoredPieces:
                     for file, span in zip(files, spans, strict=True)
                 )
                 return pick(pieces, (range(spans[0][0]),) if rows is None else rows)
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        except (CorruptError, SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise CorruptError(f"the pieces of {self.name} in {self.paths[0].parent} do not fit: {error}") from None
 
 
@@ -82,25 +84,22 @@ def save_checkpoint(
     before it untouched. Without ``previous`` the newest other one stays. Raises RunError where it cannot be written.
 
     All processes of a team write at once, into one folder that they all see: each its pieces, the first the rest.
+    Raises RunError naming a process that does not see it.
     """
-    older = _checkpoints(folder)
-    number = 1 + max((_number(path) for path in older), default=0)
-    target = folder / f"{_PREFIX}{number:06d}"
-    part = folder / f".{target.name}.part"
-
-    def begin() -> None:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    # The first says the name: what another lists may be older, on a file system of several machines.
+    target = folder / team.hear(lambda: _or_refuse(lambda: _begin(folder), folder))
+    part = _unfinished(target)
 
     def finish() -> None:
-        _write(part, {name: one for name, one in tensors.items() if isinstance(one, Tensor)}, scalars)
+        plain = {name: one for name, one in tensors.items() if isinstance(one, Tensor)}
+        _write(part, plain, scalars, pieces=_written_pieces(part, team) if len(plain) < len(tensors) else ())
+        older = _checkpoints(folder)
         part.replace(target)
         sync_folder(folder)
         keep = previous if previous is not None else next(iter(older), None)
         _remove([path for path in older if path != keep])
 
     try:
-        team.lead(lambda: _or_refuse(begin, folder))
         with team.together():
             _or_refuse(lambda: _write_pieces(part, tensors, team), folder)
         team.lead(lambda: _or_refuse(finish, folder))
@@ -110,9 +109,22 @@ def save_checkpoint(
     return target
 
 
-def _or_refuse(write: Callable[[], None], folder: Path) -> None:
+def _begin(folder: Path) -> str:
+    """Make an empty folder for the next checkpoint; returns the name it will have."""
+    number = 1 + max((_number(path) for path in _checkpoints(folder)), default=0)
+    target = folder / f"{_PREFIX}{number:06d}"
+    shutil.rmtree(_unfinished(target), ignore_errors=True)
+    _unfinished(target).mkdir(parents=True)
+    return target.name
+
+
+def _unfinished(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
+
+
+def _or_refuse(write: Callable[[], Value], folder: Path) -> Value:
     try:
-        write()
+        return write()
     except (OSError, SafetensorError) as error:
         raise RunError(f"cannot write a checkpoint to {folder}: {error}; the one before is kept") from None
 
@@ -120,6 +132,8 @@ def _or_refuse(write: Callable[[], None], folder: Path) -> None:
 def _write_pieces(folder: Path, tensors: Mapping[str, Tensor | Piece], team: Team) -> None:
     pieces = {name: one for name, one in tensors.items() if isinstance(one, Piece)}
     if pieces:
+        if not folder.is_dir():  # to make it would hide that the first made it elsewhere
+            raise _unseen(team.rank, folder)
         spans = {
             name: [one.num_rows, *(edge for run in one.rows for edge in (run.start, run.stop, run.step))]
             for name, one in pieces.items()
@@ -127,6 +141,26 @@ def _write_pieces(folder: Path, tensors: Mapping[str, Tensor | Piece], team: Tea
         about = {name: " ".join(map(str, span)) for name, span in spans.items()}
         with atomic_path(folder / _PIECES.format(team.name)) as path:
             save_file({name: one.tensor.detach().cpu().contiguous() for name, one in pieces.items()}, path, about)
+
+
+def _written_pieces(folder: Path, team: Team) -> list[str]:
+    """The files of everybody's pieces; raises RunError where one is not there."""
+    names = _piece_names(team.size)
+    for rank, name in enumerate(names):
+        if not (folder / name).is_file():
+            raise _unseen(rank, folder)
+    return names
+
+
+def _piece_names(size: int) -> list[str]:
+    return [_PIECES.format(f"{rank}-of-{size}") for rank in range(size)]
+
+
+def _unseen(rank: int, folder: Path) -> RunError:
+    return RunError(
+        f"process {rank} does not see the folder {folder.parent} that the first process writes to; start all of them "
+        f"with an --out on a disk that they share; the checkpoint before is kept"
+    )
 
 
 def write_state(folder: Path, state: Mapping[str, Any], *, kind: str) -> None:
@@ -145,12 +179,18 @@ def read_state(folder: Path, *, kind: str) -> dict[str, Any]:
     return state
 
 
-def _write(folder: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any], *, kind: str = KIND) -> None:
+def _write(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    scalars: Mapping[str, Any],
+    *,
+    kind: str = KIND,
+    pieces: Sequence[str] = (),
+) -> None:
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(folder / _TENSORS) as path, in_order(plain.values()):
         save_file(plain, path)
     write_json(folder / _SCALARS, dict(scalars))
-    pieces = sorted(path.name for path in folder.glob(_PIECES.format("*")))
     write_manifest(folder, kind, names=[_TENSORS, _SCALARS, *pieces], about={})
 
 
@@ -159,7 +199,8 @@ def load_checkpoint(folder: Path, team: Team = ALONE) -> Checkpoint | None:
 
     Tensors are maps of the file, which may be larger than memory: whoever computes with one copies it, for a map is not
     aligned as torch wants it. Pieces stay where they are until they are picked. Of a team the first process searches.
-    Raises CorruptError where there are checkpoints and all are damaged.
+    Raises CorruptError where there are checkpoints and all are damaged, RunError where another process cannot read
+    what the first found.
     """
     found: list[Checkpoint | None] = []
 
@@ -169,15 +210,27 @@ def load_checkpoint(folder: Path, team: Team = ALONE) -> Checkpoint | None:
         return None if newest is None else [newest.path.name, *newest.skipped]
 
     told = team.hear(search)
-    if found or told is None:
-        return found[0] if found else None
-    return _read(folder / told[0], told[1:])
+    if told is None:
+        return None
+    with team.together():
+        return found[0] if found else _read_too(folder / told[0], told[1:], team)
+
+
+def _read_too(path: Path, skipped: Sequence[str], team: Team) -> Checkpoint:
+    try:
+        return _read(path, skipped)
+    except (CorruptError, SafetensorError, OSError) as error:
+        said = f"process {team.rank} cannot read {path} as the first does: {error}"
+        raise RunError(f"{said}; start all of them with an --out on a disk that they share") from None
 
 
 def _read(path: Path, skipped: Sequence[str]) -> Checkpoint:
     tensors: dict[str, Tensor | StoredPieces] = {**load_file(path / _TENSORS)}
-    paths = tuple(sorted(path.glob(_PIECES.format("*"))))
+    there = {file.name for file in path.glob(_PIECES.format("*"))}
+    paths = tuple(path / name for name in _piece_names(len(there)))
     if paths:
+        if there != {one.name for one in paths}:
+            raise CorruptError(f"{path} holds {', '.join(sorted(there))}, not the pieces of all processes")
         with safe_open(paths[0], "pt") as file:
             tensors |= {name: StoredPieces(name, paths) for name in file.keys()}  # noqa: SIM118  # it is no mapping
     return Checkpoint(tensors, read_json(path / _SCALARS), path, tuple(skipped))

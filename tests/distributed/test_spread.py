@@ -21,7 +21,7 @@ from crossfield.data.store import Reader, Store, write_store
 from crossfield.distributed import spread
 from crossfield.distributed.sharded import ShardedArena
 from crossfield.distributed.team import ALONE, Team
-from crossfield.errors import ConfigError, RunError
+from crossfield.errors import ConfigError, CorruptError, RunError
 from crossfield.models import CATALOGUE
 from crossfield.schema import Field, Kind, ModelSchema
 from crossfield.train import TrainConfig, Trainer
@@ -198,6 +198,15 @@ def test_rows_are_picked_from_pieces_of_any_kind() -> None:
     wanted = [(range(11),), (range(1, 11, 3),), (range(5, 9),), (range(11, 11),), (), (range(2, 5), range(8, 10))]
     for pieces, rows in product((cyclic, blocks, several), wanted):
         assert torch.equal(spread.pick(pieces, rows), whole[[row for run in rows for row in run]])
+
+
+def test_rows_that_no_piece_holds_are_an_error_not_whatever_was_in_memory() -> None:
+    whole = torch.arange(22).view(11, 2)
+    even = [(whole[::2], (range(0, 11, 2),))]
+    assert torch.equal(spread.pick([*even, *even], (range(0, 11, 4),)), whole[::4])
+    for pieces in (even, [*even, *even]):
+        with pytest.raises(CorruptError, match="5 of 11 rows are in none of the pieces"):
+            spread.pick(pieces, (range(11),))
 
 
 def test_what_one_process_does_is_refused(folder: Path) -> None:

@@ -13,7 +13,7 @@ from crossfield.distributed.pooled_norm import pool_norm
 from crossfield.distributed.sharded import ShardedArena
 from crossfield.distributed.team import Team
 from crossfield.distributed.torchrec_tables import FusedTables, TorchRecArena
-from crossfield.errors import ConfigError
+from crossfield.errors import ConfigError, CorruptError
 from crossfield.layers.embedding import EmbeddingArena, find
 from crossfield.layers.norm import BatchNorm
 from crossfield.mapped import copy_beside
@@ -49,15 +49,18 @@ class Pieces(Protocol):
 
 
 def pick(pieces: Iterable[tuple[Tensor, Rows]], rows: Rows) -> Tensor:
-    """Rows of a tensor [R, *], run by run, from pieces that hold them all."""
+    """Rows of a tensor [R, *], run by run, from pieces that hold them all; raises CorruptError where they do not."""
     found: Tensor | None = None
+    is_there = torch.zeros(sum(map(len, rows)), dtype=torch.bool)
     for tensor, held in pieces:
         if found is None:
-            found = tensor.new_empty(sum(map(len, rows)), *tensor.shape[1:])
+            found = tensor.new_empty(len(is_there), *tensor.shape[1:])
         for run, values in _runs(tensor, held):
-            for wanted, place in _runs(found, rows):
-                _copy_common(values, run, place, wanted)
+            for (wanted, place), (_, flags) in zip(_runs(found, rows), _runs(is_there, rows), strict=True):
+                flags[_copy_common(values, run, place, wanted)] = True
     assert found is not None  # a tensor has at least one piece
+    if missing := int((~is_there).sum()):
+        raise CorruptError(f"{missing:,} of {len(is_there):,} rows are in none of the pieces")
     return found
 
 
@@ -65,14 +68,17 @@ def _runs(tensor: Tensor, rows: Rows) -> Iterable[tuple[range, Tensor]]:
     return zip(rows, torch.split(tensor, [len(one) for one in rows]), strict=True)
 
 
-def _copy_common(values: Tensor, held: range, place: Tensor, wanted: range) -> None:
-    """What one run of rows holds of another."""
+def _copy_common(values: Tensor, held: range, place: Tensor, wanted: range) -> Tensor:
+    """Copy what one run of rows holds of another; returns where in this they are, [n] int64."""
     edges = (-((held.start - edge) // held.step) for edge in (wanted.start, wanted.stop))
     inside = slice(*(min(max(0, edge), len(held)) for edge in edges))
-    if rows := held[inside]:
-        offsets = torch.arange(rows.start, rows.stop, rows.step) - wanted.start
-        mine = offsets % wanted.step == 0
-        place[offsets[mine] // wanted.step] = values[inside][mine.to(values.device)]
+    if not (rows := held[inside]):
+        return torch.empty(0, dtype=torch.int64)
+    offsets = torch.arange(rows.start, rows.stop, rows.step) - wanted.start
+    mine = offsets % wanted.step == 0
+    places = offsets[mine] // wanted.step
+    place[places] = values[inside][mine.to(values.device)]
+    return places
 
 
 class Spread:
