@@ -24,7 +24,7 @@ from crossfield.data.store import Position, Reader, Store
 from crossfield.data.vocabulary import FIRST, Evict, Growth
 from crossfield.distributed.spread import place_on
 from crossfield.distributed.team import ALONE, Team
-from crossfield.errors import ConfigError, CorruptError
+from crossfield.errors import ConfigError, CorruptError, RunError
 from crossfield.evaluate import Predictions, by_user, predict, rank_candidates, rank_catalogue
 from crossfield.files import read_object, write_json
 from crossfield.growth import grown_model, grown_state
@@ -41,7 +41,6 @@ from crossfield.preparation import (
     first_difference,
     prepare,
     thinned,
-    vanished,
     write,
 )
 from crossfield.progress import Report
@@ -139,11 +138,22 @@ def _prepare_together(
     def make() -> list[str]:
         origin = Origin.of(train, valid)
         _claim(recipe, origin, work, resume=resume)
-        made.append(prepare(recipe, train, valid, work=work, resume=resume, origin=origin))
+        # The cache is on this machine's disk; in the run's folder those of other machines see the rows too.
+        in_cache = team.is_on_one_machine
+        made.append(prepare(recipe, train, valid, work=work, resume=resume, origin=origin, in_cache=in_cache))
         return [str(made[0].place), str(made[0].key)]
 
     place, key = team.hear(make)
-    return made[0] if made else find(Path(place), key, verify=False) or vanished(Path(place))
+    with team.together():
+        return made[0] if made else _find_too(Path(place), key, team)
+
+
+def _find_too(place: Path, key: str, team: Team) -> Prepared:
+    """What the first process prepared, opened by another one; raises RunError where it does not see it."""
+    if found := find(place, key, verify=False):
+        return found
+    said = f"process {team.rank} does not see the rows that the first process prepared in {place}"
+    raise RunError(f"{said}; start all of them with an --out on a disk that they share")
 
 
 def update_bundle(

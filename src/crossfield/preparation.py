@@ -155,15 +155,17 @@ def prepare(
     work: Path,
     resume: bool = False,
     origin: Origin | None = None,
+    in_cache: bool = True,
 ) -> Prepared:
     """Fit the encoder on the training rows and write the stores, or open those that are there already.
 
-    Rows of files are kept in the user's cache, where a later run on unchanged files finds them; of frames, in ``work``.
-    ``origin`` is that of the rows, where it is known already: it takes a pass over them.
+    Rows of files are kept in the user's cache, where a later run on unchanged files finds them, unless ``in_cache`` is
+    False; of frames, in ``work``. ``origin`` is that of the rows, where it is known already: it takes a pass over them.
     """
     origin = origin or Origin.of(train, valid)
     key = fingerprint(recipe, train, valid, origin=origin)
-    kept = kept_rows(key) if all(one.files for one in (train, valid) if one is not None) else None
+    has_files = all(one.files for one in (train, valid) if one is not None)
+    kept = kept_rows(key) if in_cache and has_files else None
     note = ""
     if kept and (trouble := trouble_with(kept.parent)):
         note = f"encoded rows cannot be kept in {kept.parent}: {trouble}; CROSSFIELD_CACHE names another folder, or off"
@@ -175,7 +177,7 @@ def prepare(
         return replace(found, reused=True)
     with nullcontext(work) if kept is None else filling(kept) as folder:
         _encode(recipe, train, {"valid": valid}, folder=folder, about={"key": key, "origin": asdict(origin)})
-    return replace(find(place, key, verify=False) or vanished(place), cache_note=note)
+    return replace(find(place, key, verify=False) or _vanished(place), cache_note=note)
 
 
 def write_prepared(
@@ -249,7 +251,7 @@ def _check_classes(store: Store, train: Dataset) -> None:
         raise DataError(f"{said}, so there is nothing to learn; see how the label is written{implicit}")
 
 
-def vanished(folder: Path) -> NoReturn:
+def _vanished(folder: Path) -> NoReturn:
     """Raise RunError: what was there is no longer."""
     raise RunError(f"{folder} was changed by another process while it was written; start again")
 

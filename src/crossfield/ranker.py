@@ -620,7 +620,12 @@ def _discard(work: Path) -> None:
 
 @contextmanager
 def shared_scratch(team: Team) -> Iterator[Path]:
-    """A scratch folder of the first process's machine, for all of a team; away when all have left it."""
+    """A scratch folder of the first process's machine, for all of a team; away when all have left it.
+
+    Raises ConfigError where others are on other machines.
+    """
+    if not team.is_on_one_machine:
+        raise ConfigError("processes on several machines need a folder that all of them see; name it as out")
     with tempfile.TemporaryDirectory(prefix="crossfield-") as own:
         yield Path(team.hear(lambda: own))
         team.agree(0)

@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 from safetensors.numpy import load_file
 
-from crossfield import Ranker, load
+from crossfield import Ranker, fitting, load
 from crossfield.distributed import spread
 from crossfield.distributed.team import Team
-from crossfield.errors import ConfigError
+from crossfield.errors import ConfigError, RunError
 from tests.distributed.launch import all_well, launch
 
 NUM_ROWS = 6001
@@ -95,6 +95,35 @@ def test_negatives_and_rankings_are_those_of_one_process(model: str) -> None:
             assert record["hr@10"] == pytest.approx(expected["hr@10"], abs=0.01)
 
 
+def fit_apart(team: Team, folder: Path, shared: bool) -> str:
+    """A fit of two processes that are on machines of their own, with a cache each; what it says."""
+    os.environ["CROSSFIELD_CACHE"] = str(folder / f"cache {team.rank}")
+    team.local_size = 1
+    ranker = Ranker("logistic_regression", train={"epochs": 1, "precision": "fp32"})
+    if not shared and not team.is_first:
+        fitting.find = lambda *_, **__: None  # the same path on another disk
+    try:
+        ranker.fit(load(folder / "data.parquet", label="click", quiet=True), out=folder / f"run {shared}", quiet=True)
+    except RunError as error:
+        return str(error)
+    return "trained"
+
+
+def test_processes_on_several_machines_read_the_rows_from_the_runs_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clicks().write_parquet(tmp_path / "data.parquet")
+    assert all_well(launch(fit_apart, 2, tmp_path, True)) == ["trained", "trained"]
+    assert (tmp_path / "run True").is_dir() and not list(tmp_path.glob("cache*"))
+    first, second = all_well(launch(fit_apart, 2, tmp_path, False))
+    assert first.startswith("another process of this run stopped")
+    assert second.startswith("process 1 does not see the rows that the first process prepared in")
+    assert "an --out on a disk that they share" in second
+    monkeypatch.setattr("crossfield.ranker.join", lambda *_, **__: Team(0, 2))
+    with pytest.raises(ConfigError, match="need a folder that all of them see; name it as out"):
+        Ranker("fm").fit(clicks(), quiet=True)
+
+
 def test_what_one_process_does_is_refused_under_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {**os.environ, "RANK": "0", "WORLD_SIZE": "2"}
     done = subprocess.run(
@@ -111,7 +140,7 @@ def test_what_one_process_does_is_refused_under_torchrun(tmp_path: Path, monkeyp
 
 
 def test_solved_models_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crossfield.ranker.join", lambda *_, **__: Team(0, 2))
+    monkeypatch.setattr("crossfield.ranker.join", lambda *_, **__: Team(0, 2, local_size=2))
     monkeypatch.setattr(Team, "agree", lambda self, *votes: list(votes))
     rows = load(clicks().select("user", "item"), user="user", item="item", quiet=True)
     with pytest.raises(

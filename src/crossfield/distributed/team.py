@@ -58,6 +58,11 @@ class Team:
         return self.size == 1
 
     @property
+    def is_on_one_machine(self) -> bool:
+        """Whether all of them see the same local disks."""
+        return self.size == self.local_size
+
+    @property
     def name(self) -> str:
         """What a file of this process is called by: ``2-of-4``."""
         return f"{self.rank}-of-{self.size}"
