@@ -1,11 +1,15 @@
 """What processes say to each other arrives, in the order of ranks; alone, everything is as it was."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
-from crossfield.distributed.team import ALONE, Team, check_alone, is_launched, join
+from crossfield.distributed.team import ALONE, Team, _meet, check_alone, is_launched, join
 from crossfield.errors import ConfigError, DataError, RunError
 from tests.distributed.launch import all_well, launch, variables
 
@@ -110,3 +114,21 @@ def test_some_of_torchruns_variables_without_the_others_are_said_plainly(
     said = f"RANK and WORLD_SIZE = 2 are in the environment without {name}; start it with torchrun, or unset"
     with pytest.raises(ConfigError, match=said):
         join("cpu", lost_seconds=1.0)
+
+
+def test_a_team_meets_under_a_name_that_no_earlier_start_had() -> None:
+    store, patience = dist.HashStore(), timedelta(seconds=20)
+    store.set("crossfield/name", "lost")  # of a start before, on whose machines restarts were counted otherwise
+    with ThreadPoolExecutor() as threads:
+        others = [threads.submit(_meet, store, rank, 3, patience=patience) for rank in (1, 2)]
+        while not store.check(["lost/1", "lost/2"]):
+            time.sleep(0.01)
+        name = _meet(store, 0, 3, patience=patience)
+        assert name != "lost" and [one.result() for one in others] == [name, name]
+
+
+def test_who_meets_nobody_does_not_wait_for_ever() -> None:
+    store = dist.HashStore()
+    store.set("crossfield/name", "lost")
+    with pytest.raises(dist.DistStoreError, match="the first process did not answer for 0 seconds"):
+        _meet(store, 1, 2, patience=timedelta(seconds=0.2))

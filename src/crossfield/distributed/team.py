@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ Value = TypeVar("Value")
 
 _LOOK_SECONDS = 0.05
 """Between two looks whether what one waits for is there."""
+_NAME = "crossfield/name"
+"""Where the first process leaves the name of the team."""
 _LOST = re.compile(r"\bgloo\b|nccl|connection (closed|reset|refused)|timed out|broken pipe|Dist\w+Error", re.IGNORECASE)
 """What torch's errors speak of where another process is gone."""
 
@@ -252,7 +255,7 @@ def _join(has_gpus: bool, patience: timedelta) -> Team:
     try:
         store, rank, size = next(rendezvous("env://", timeout=patience))
         # torchrun's store outlives a restart: what the lost team left there must not be taken for an answer.
-        store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        store = PrefixStore(_meet(store, rank, size, patience=patience), store)
         backend = "cpu:gloo,cuda:nccl" if has_gpus else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
     except (RuntimeError, ValueError) as error:
@@ -260,3 +263,25 @@ def _join(has_gpus: bool, patience: timedelta) -> Team:
         raise RunError(f"the processes of this run did not find each other: {said}") from None
     atexit.register(dist.destroy_process_group)
     return Team(rank, size, local_rank, local_size, store)
+
+
+def _meet(store: Store, rank: int, size: int, *, patience: timedelta) -> str:
+    """A name for this start of the team, which no earlier one had; raises DistStoreError where somebody does not come.
+
+    torchrun's own count of restarts will not do: every machine has another. The first makes a name up and answers
+    everybody who asks for it there; a name that an earlier first one left is never answered.
+    """
+    me = uuid4().hex
+    if rank == 0:
+        store.set(_NAME, me)
+        for other in range(1, size):
+            store.set(f"{me}/{store.get(f'{me}/{other}').decode()}", "welcome")
+        return me
+    name, waiting_until = "", time.monotonic() + patience.total_seconds()
+    while not (name and store.check([f"{name}/{me}"])):
+        if time.monotonic() > waiting_until:
+            raise dist.DistStoreError(f"the first process did not answer for {patience.total_seconds():.0f} seconds")
+        name = store.get(_NAME).decode()
+        store.set(f"{name}/{rank}", me)
+        time.sleep(_LOOK_SECONDS)
+    return name
