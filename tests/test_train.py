@@ -293,6 +293,14 @@ def test_more_epochs_go_on_from_the_last_weights_not_the_best(store: Store, tmp_
     assert weights(longer.model) == weights(straight.model)
 
 
+def test_a_resumed_run_has_the_threads_that_it_asks_for(store: Store, tmp_path: Path) -> None:
+    Run(store, tmp_path).fit(threads=1, epochs=1)
+    inside: list[int] = []
+    look = at_call(1, lambda: inside.append(torch.get_num_threads()))
+    result = Run(store, tmp_path, objective=look).fit(resume=True, threads=2, epochs=2)
+    assert inside == [2] and "2 threads as asked, before 1" in result.notes
+
+
 def test_resuming_where_nothing_is_starts(store: Store, tmp_path: Path) -> None:
     run = Run(store, tmp_path / "new")
     assert len(run.fit(resume=True).history) == 2

@@ -181,7 +181,7 @@ class Trainer:
         self._notes = [] if self._evaluate else [f"no validation rows: training all {config.epochs} epochs"]
         self._checkpoints = Checkpoints(self._folder, self._identity(), self._team)
         state = self._checkpoints.find(resume=resume)
-        self._means = typed(Means, state.get("means")) if state is not None else self._choose_means()
+        self._means = self._choose_means() if state is None else self._kept_means(typed(Means, state.get("means")))
         self._use_means()
         self._use_device()
         torch.manual_seed(config.seed)
@@ -216,6 +216,19 @@ class Trainer:
         )
         self._notes += [notes[0], *self._spread.notes] if self._spread.notes else notes
         return means
+
+    def _kept_means(self, means: Means) -> Means:
+        """Those of the steps before, but for threads that are asked for, and compilation where it cannot be had."""
+        self._notes += self._spread.notes
+        if self.config.threads not in (None, means.threads):
+            self._notes.append(f"{self.config.threads} threads as asked, before {means.threads}")
+        if self._spread.notes and means.compiled:
+            self._notes.append("the steps before were compiled")
+        return replace(
+            means,
+            threads=self.config.threads or means.threads,
+            compiled=means.compiled and not self._spread.notes,
+        )
 
     def _use_means(self) -> None:
         torch.set_num_threads(self._means.threads)

@@ -15,6 +15,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from crossfield import train
+from crossfield.acceleration import Means
 from crossfield.batch import Batch
 from crossfield.data.encode import Encoded
 from crossfield.data.store import Reader, Store, write_store
@@ -266,6 +268,25 @@ def test_a_checkpoint_of_one_is_gone_on_with_by_two_and_the_other_way_round(fold
     pieces = {name for name in saved if name.startswith("pieces")}
     assert pieces == {"pieces-0-of-2.safetensors", "pieces-1-of-2.safetensors"}
     assert set(saved) - pieces == {"manifest.json", "scalars.json", "tensors.safetensors"}, "nothing is a pickle"
+
+
+def notes_of_resumed(team: Team, folder: Path, run: Path) -> tuple[str, ...]:
+    train.compiled = refuse_to_compile
+    return trainer(team, Case(settings={"epochs": 2}), folder, [], folder=run).fit(resume=True).notes
+
+
+def refuse_to_compile(_: nn.Module) -> nn.Module:
+    raise AssertionError("compiled for one process")
+
+
+def test_several_processes_go_on_with_compiled_steps_as_they_are(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "choose_means", lambda *_, **__: (Means(1, False, compiled=True), ["", ""]))
+    monkeypatch.setattr(train, "compiled", lambda module: module)
+    trainer(ALONE, Case(settings={"epochs": 1}), folder, [], folder=tmp_path).fit()
+    for notes in all_well(launch(notes_of_resumed, 2, folder, tmp_path)):
+        assert {"not compiled", "the steps before were compiled"} <= set(notes)
 
 
 def save_at_four(team: Team, cases: list[Case], folder: Path, runs: Path) -> list[Any]:
