@@ -452,6 +452,27 @@ def test_other_rows_in_memory_are_not_taken_for_those_of_a_run(tmp_path: Path, m
     np.testing.assert_array_equal(same.predict(other), weights)
 
 
+def test_a_finished_run_is_of_its_validation_rows_too(tmp_path: Path) -> None:
+    log, valid = click_log(300), click_log(60, seed=5)
+
+    def fit(rows: pl.DataFrame | None, out: str) -> cf.Ranker:
+        data = cf.load(log, label="click", quiet=True)
+        ranker = cf.Ranker("fm", train=TRAIN, data={"split": "random"})
+        return ranker.fit(data, rows, out=tmp_path / out, resume=True, quiet=True)
+
+    fit(valid, "given")
+    assert fit(valid, "given").about["valid_sha256"].keys() == {"rows in memory"}
+    for other in (valid.with_columns(click=1 - pl.col("click")), None):
+        with pytest.raises(ConfigError, match="a finished run on other"):
+            fit(other, "given")
+    fit(None, "split")
+    assert fit(None, "split").about["valid_rows"] > 0, "rows that were split off are the same again"
+    older = Bundle.load(tmp_path / "given")
+    del older.about["valid_sha256"]  # versions before did not note them
+    older.save(tmp_path / "older")
+    fit(valid.reverse(), "older")
+
+
 # Calibration
 
 

@@ -494,6 +494,7 @@ def _about(recipe: Recipe, model: Model, prepared: Prepared) -> dict[str, Any]:
         "notes": list(_notes(prepared)),
         "findings": [one.to_json() for one in prepared.findings],
         "data_sha256": origin.train_sha256,
+        "valid_sha256": origin.valid_sha256,
         "recipe_sha256": recipe.sha256,
         "versions": versions(),
         "threads": torch.get_num_threads(),

@@ -48,7 +48,7 @@ from crossfield.fitting import (
 from crossfield.metrics import probability
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Model, Solved
-from crossfield.preparation import Prepared, check_words, data_sha256, with_words
+from crossfield.preparation import Origin, Prepared, check_words, data_sha256, with_words
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
 
@@ -165,7 +165,13 @@ class Ranker:
             return self
         folder, work = Path(out), Path(out) / WORK
         with team.guarded(), ExitStack() as stack:
-            if not team.hear(lambda: self._enter(stack, folder, train, resume=resume, overwrite=overwrite)):
+
+            def is_finished() -> bool:
+                if is_found := self._enter(stack, folder, resume=resume, overwrite=overwrite):
+                    self._bundle, self._folder = self._same_run(folder, train, valid), folder
+                return is_found
+
+            if not team.hear(is_finished):
                 with _kept_if_of_use(work) if team.is_first else nullcontext():
                     self._fit(train, valid, work=work, resume=resume, quiet=quiet, test=test, team=team)
                     team.lead(lambda: self._save(folder))
@@ -174,10 +180,8 @@ class Ranker:
                 self._bundle, self._folder = None, folder
         return self
 
-    def _enter(
-        self, stack: ExitStack, folder: Path, train: Dataset | Tabular | Prepared, *, resume: bool, overwrite: bool
-    ) -> bool:
-        """Lock the folder of a run; whether it is finished already."""
+    def _enter(self, stack: ExitStack, folder: Path, *, resume: bool, overwrite: bool) -> bool:
+        """Lock the folder of a run; whether it is finished already and not to be replaced."""
         stack.enter_context(_reserved(folder))
         work = folder / WORK
         if overwrite:
@@ -185,9 +189,8 @@ class Ranker:
                 _discard(work)
         elif not resume:
             _refuse_run(folder, "give --resume to continue it or --overwrite to replace it")
-        elif _is_finished(folder) and not (work / RECIPE).exists():  # else that is work on another, to replace it
-            self._bundle, self._folder = self._same_run(folder, train), folder
-            return True
+        else:  # work beside a finished run is on another, to replace it
+            return _is_finished(folder) and not (work / RECIPE).exists()
         return False
 
     @property
@@ -246,14 +249,22 @@ class Ranker:
                 self._save(Path(out))
         return self
 
-    def _same_run(self, folder: Path, train: Dataset | Tabular | Prepared) -> Bundle:
-        """The finished run of a folder; raises ConfigError where it has other settings or was trained on other rows."""
-        found, rows = Bundle.load(folder), train if isinstance(train, Prepared) else self._training_rows(train)
+    def _same_run(self, folder: Path, train: Dataset | Tabular | Prepared, valid: Dataset | Tabular | None) -> Bundle:
+        """The finished run of a folder; raises ConfigError where it has other settings or is of other rows."""
+        found = Bundle.load(folder)
         check_same(found.recipe.plain(), self.recipe.plain(), free=_FREE_WHEN_FINISHED)
-        is_same_schema = found.encoder.schema.fingerprint == rows.schema.fingerprint
-        files = rows.origin.train_sha256 if isinstance(rows, Prepared) else data_sha256(rows)
-        if not is_same_schema or found.about["data_sha256"] != files:
-            what = "on other rows" if is_same_schema else "with another schema"
+        if isinstance(train, Prepared):
+            schema, origin = train.schema, train.origin
+        else:
+            rows, held_out = self._parted(train, valid)
+            schema, origin = rows.schema, Origin.of(rows, held_out)
+        differs = {
+            "with another schema": found.encoder.schema.fingerprint != schema.fingerprint,
+            "on other rows": found.about["data_sha256"] != origin.train_sha256,
+            # Runs of earlier versions did not note these.
+            "on other validation rows": found.about.get("valid_sha256", origin.valid_sha256) != origin.valid_sha256,
+        }
+        if what := next((what for what, is_so in differs.items() if is_so), None):
             raise ConfigError(f"{folder} holds a finished run {what}; use the same, or --overwrite to begin anew")
         return found
 
