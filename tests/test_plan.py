@@ -140,6 +140,7 @@ def test_a_solved_model_has_no_steps() -> None:
     found = plan_of(recipe_of("popularity"), steps=3)
     assert found.no_probe == "popularity is solved in one pass over the rows"
     assert (found.footprint.optimizer, found.footprint.weights) == (0, 8 * 4)
+    assert (found.valid_rows, found.needed, found.checkpoint) == (20, 8 * 4, 0), "no best weights, no checkpoints"
 
 
 def test_negatives_are_part_of_a_step() -> None:

@@ -136,7 +136,7 @@ def _memory(plan: Plan) -> str:
     weights = one.weights - one.mapped_weights
     parts = {
         "weights": weights,
-        "best weights": weights if plan.valid_rows else 0,
+        "best weights": weights if plan.keeps_best else 0,
         "optimiser": one.optimizer - one.mapped_optimizer,
         "gradients": one.gradients,
         "activations": one.activations,
@@ -146,6 +146,8 @@ def _memory(plan: Plan) -> str:
 
 
 def _disk(plan: Plan) -> str:
+    if plan.is_solved:
+        return f"no checkpoints; {size(plan.disk_free)} free"
     tables = f"{size(plan.mapped)} of tables while it trains, " if plan.mapped else ""
     return f"{tables}{size(plan.checkpoint)} a checkpoint, {CHECKPOINTS} at most; {size(plan.disk_free)} free"
 

@@ -17,6 +17,7 @@ from crossfield.errors import ConfigError
 from crossfield.fitting import check_tables, num_negatives
 from crossfield.footprint import Footprint, measure, optimizer_bytes, outline
 from crossfield.memory import available_memory
+from crossfield.models import CATALOGUE
 from crossfield.models.base import Model, Solved
 from crossfield.optim import OptimConfig
 from crossfield.preparation import check_trainable, prepare
@@ -80,19 +81,29 @@ class Plan:
         return sum(one.rows for one in self.fields)
 
     @property
+    def is_solved(self) -> bool:
+        """Whether the model is solved in one go: without checkpoints, and nothing is chosen by validation rows."""
+        return issubclass(CATALOGUE[self.recipe.name], Solved)
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the best weights are kept beside the latest."""
+        return self.valid_rows > 0 and not self.is_solved
+
+    @property
     def needed(self) -> int:
         """Memory for the run, beside the program and the data."""
-        return self.footprint.needed(has_valid=self.valid_rows > 0)
+        return self.footprint.needed(has_valid=self.keeps_best)
 
     @property
     def checkpoint(self) -> int:
         """One checkpoint on disk."""
-        return self.footprint.checkpoint(has_valid=self.valid_rows > 0)
+        return 0 if self.is_solved else self.footprint.checkpoint(has_valid=self.keeps_best)
 
     @property
     def mapped(self) -> int:
         """Tables in files while the run goes on."""
-        return self.footprint.mapped(has_valid=self.valid_rows > 0)
+        return self.footprint.mapped(has_valid=self.keeps_best)
 
     @property
     def fits(self) -> bool | None:
@@ -192,7 +203,7 @@ def count(recipe: Recipe, encoder: Encoder, num_rows: tuple[int, int], *, out: P
         available=available_memory(device),
         disk_free=_disk_free(out),
     )
-    if isinstance(model, Solved):
+    if plan.is_solved:
         return replace(plan, no_probe=f"{recipe.name} is solved in one pass over the rows")
     if plan.fits is False:
         return replace(plan, no_probe="it would not fit in memory", savings=_savings(plan, encoder, footprint, device))
@@ -222,7 +233,7 @@ def _check_tables(recipe: Recipe, device: torch.device) -> None:
 def _savings(plan: Plan, encoder: Encoder, footprint: _Counter, device: torch.device) -> tuple[Saving, ...]:
     def needs(recipe: Recipe, schema: ModelSchema) -> int:
         _check_tables(recipe, device)
-        return footprint(recipe, schema).needed(has_valid=plan.valid_rows > 0)
+        return footprint(recipe, schema).needed(has_valid=plan.keeps_best)
 
     return savings(plan.recipe, encoder, needs=needs, room=plan.available or 0)
 

@@ -316,10 +316,7 @@ class Ranker:
             held_out = valid if isinstance(valid, Dataset) else load_as(self.recipe, valid, rows.schema)
             _check_same_label(held_out, rows.schema)
             return rows, held_out
-        # What is solved chooses nothing by validation rows.
-        if self.recipe.data.sizes[1] and not issubclass(CATALOGUE[self.recipe.name], Solved):
-            return split_off(self.recipe, rows)
-        return rows, None
+        return split_off(self.recipe, rows) if splits_off(self.recipe) else (rows, None)
 
     def _watch(self, test: Dataset | RankingTest | Store | None, team: Team) -> Watch | None:
         if not self.recipe.train.watch_test:
@@ -578,6 +575,12 @@ class Ranker:
         ranker = cls(bundle.recipe, device=device)
         ranker._bundle, ranker._folder = bundle, Path(folder)
         return ranker
+
+
+def splits_off(recipe: Recipe) -> bool:
+    """Whether a fit validates on a part of its training rows where it is given no others."""
+    # What is solved chooses nothing by validation rows.
+    return bool(recipe.data.sizes[1]) and not issubclass(CATALOGUE[recipe.name], Solved)
 
 
 def split_off(recipe: Recipe, data: Dataset) -> tuple[Dataset, Dataset]:

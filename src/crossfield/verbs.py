@@ -46,7 +46,7 @@ from crossfield.preparation import (
 )
 from crossfield.proof import Table, table_names
 from crossfield.proof_page import proof_page
-from crossfield.ranker import Ranker, load_as, split_off
+from crossfield.ranker import Ranker, load_as, split_off, splits_off
 from crossfield.recipe import SECTIONS, Recipe, check_sections, read_toml, recipe_path
 from crossfield.reliability_page import reliability_page
 from crossfield.reproduce import reproduce as run_rows
@@ -123,7 +123,7 @@ def prepare(
     given = _described_parts(recipe, schema, quiet=quiet)
     recipe = _with_schema(recipe, schema, given)
     check_trainable(recipe, given.train.schema)
-    parts = _with_validation(recipe, given)
+    parts = _with_validation(recipe, given) if recipe.data.sizes[1] else given
     is_cut = parts is not given or parts.split not in ("given", "published", "none")
     how = recipe.data.split or ("time" if parts.train.schema.time else "random")
     if isinstance(parts.test, RankingTest):
@@ -232,14 +232,19 @@ def plan(
 ) -> Result:
     """What ``fit`` would take: reads the rows as it does, counts, times some steps (0: none) and keeps no result."""
     check_device(device)
-    parts = _with_validation(recipe, _described_parts(recipe, schema, quiet=quiet))
+    parts = _parts_of_fit(recipe, _described_parts(recipe, schema, quiet=quiet))
     found = make_plan(recipe, parts.train, parts.valid, steps=steps, out=out, device=torch.device(device), ranks=ranks)
     return Result({**found.to_json(), "advice": list(advise(found))}, plan_text(found))
 
 
+def _parts_of_fit(recipe: Recipe, parts: Parts) -> Parts:
+    """Parts as a fit of the recipe's model has them."""
+    return _with_validation(recipe, parts) if splits_off(recipe) else parts
+
+
 def _with_validation(recipe: Recipe, parts: Parts) -> Parts:
-    """Parts as training has them: validation rows are split off where none are given, and some are wanted."""
-    if parts.valid is not None or not recipe.data.sizes[1]:
+    """Parts of which validation rows are split off where none are given."""
+    if parts.valid is not None:
         return parts
     train, valid = split_off(recipe, parts.train)
     return replace(parts, train=train, valid=valid)
@@ -252,7 +257,7 @@ def doctor(recipe: Recipe | None, *, schema: Path | None) -> Result:
     answer: dict[str, Any] = {"environment": asdict(machine)}
     lines = [machine_text(machine)]
     if recipe is not None:
-        parts = _with_validation(recipe, part(recipe, schema))
+        parts = _parts_of_fit(recipe, part(recipe, schema))
         diagnosis = examine(parts.train, _other_parts(parts), split=parts.split)
         found += diagnosis.findings
         answer["data"] = {"path": recipe.data.path, "split": parts.split, **diagnosis.to_json()}

@@ -38,6 +38,11 @@ def test_the_words_of_a_fit_plan_it(
     assert found["recipe"]["train"]["epochs"] == 3
 
 
+def test_of_what_is_solved_no_rows_are_split_off(program: Program, clicks: Path) -> None:
+    said = program("plan", clicks, "--label", "click", "--item", "item_id", "--model", "popularity", "--quiet").stdout
+    assert "0 for validation" in said and "no checkpoints" in said and "best weights" not in said
+
+
 def test_text_and_no_probe(program: Program, clicks: Path) -> None:
     said = program("plan", clicks, *FIT, *SMALL, "--no-probe", "--quiet")
     assert said.stdout.startswith("deepfm on ") and "not asked for" in said.stdout
