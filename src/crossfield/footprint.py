@@ -26,7 +26,9 @@ _FLOAT = 4
 class Footprint:
     """What a run takes; bytes, but for parameters, rows and FLOPs.
 
-    Not in it, because only running tells: the program, the data, and what single operations need in passing.
+    Not in it, because only running tells: the program, the data, and what single operations and the optimisers need in
+    passing. With these a step took 1.2 to 3.0 times ``step``, the more the less a model keeps: fifteen measured once,
+    no line, ten models with 39 features on one core, steps of 2,048 to 16,384 rows.
     """
 
     table_parameters: dict[str, int]
@@ -66,7 +68,7 @@ class Footprint:
 
     @property
     def step(self) -> int:
-        """What a step adds while it is made."""
+        """What a step adds while it is made, but for what it needs in passing."""
         return self.gradients + self.activations
 
     def checkpoint(self, *, has_valid: bool) -> int:
@@ -78,7 +80,7 @@ class Footprint:
         return self.mapped_weights * (2 if has_valid else 1) + self.mapped_optimizer
 
     def needed(self, *, has_valid: bool) -> int:
-        """Memory of the whole run."""
+        """Memory of the whole run, as far as it is counted."""
         return self.checkpoint(has_valid=has_valid) - self.mapped(has_valid=has_valid) + self.step
 
 
