@@ -452,6 +452,14 @@ def test_other_rows_in_memory_are_not_taken_for_those_of_a_run(tmp_path: Path, m
     np.testing.assert_array_equal(same.predict(other), weights)
 
 
+def test_nothing_is_chosen_by_test_rows() -> None:
+    log = click_log(300)
+    data = cf.load(log, label="click", quiet=True)
+    ranker = cf.Ranker("fm", train={**TRAIN, "watch_test": True, "monitor": "test log_loss"})
+    with pytest.raises(ConfigError, match=r"'test log_loss' would choose by test rows; set it to 'log_loss'"):
+        ranker.fit(data, log, test=data, quiet=True)
+
+
 def test_a_finished_run_is_of_its_validation_rows_too(tmp_path: Path) -> None:
     log, valid = click_log(300), click_log(60, seed=5)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from crossfield.batch import Batch
 from crossfield.data.encode import Encoded
 from crossfield.data.store import Position, Reader, Store, write_store
-from crossfield.errors import CorruptError, DataError, NotFiniteError, RunError
+from crossfield.errors import ConfigError, CorruptError, DataError, NotFiniteError, RunError
 from crossfield.files import read_lines
 from crossfield.layers.embedding import FieldEmbedding
 from crossfield.mapped import on_disk
@@ -599,3 +599,6 @@ def test_what_is_only_watched_decides_nothing(store: Store) -> None:
     assert result.best_epoch is None and not result.best_metrics
     both = Run(store, evaluate=train_loss(store), watch=lambda model: {"log_loss": 0.0}).fit(epochs=2)
     assert {"log_loss", "test log_loss"} <= set(both.history[0])
+    chosen = Run(store, evaluate=train_loss(store), watch=lambda model: {"log_loss": 0.0})
+    with pytest.raises(ConfigError, match="'test log_loss' is not measured; did you mean 'log_loss'"):
+        chosen.fit(monitor="test log_loss")

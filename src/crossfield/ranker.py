@@ -51,6 +51,7 @@ from crossfield.models.base import Model, Solved
 from crossfield.preparation import Origin, Prepared, check_words, data_sha256, with_words
 from crossfield.recipe import Recipe
 from crossfield.schema import FeatureSchema
+from crossfield.train import TEST
 
 SCORE = "score"
 """Name of the column a prediction adds."""
@@ -323,6 +324,9 @@ class Ranker:
             return None
         if test is None:
             raise ConfigError("train.watch_test wants a test part to watch, and there is none")
+        if (monitor := self.recipe.train.monitor or "").startswith(TEST):
+            better = monitor.removeprefix(TEST)
+            raise ConfigError(f"train.monitor = {monitor!r} would choose by test rows; set it to {better!r}")
 
         def measure(prepared: Prepared, model: Model) -> dict[str, float]:
             other = Ranker(self.recipe, device=team.device(self.device))

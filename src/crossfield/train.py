@@ -38,6 +38,8 @@ __all__ = ["Evaluate", "Report", "TrainConfig", "TrainResult", "Trainer"]
 
 Evaluate = Callable[[Model], dict[str, float]]
 
+TEST = "test "
+"""Begins the names of what is measured on rows that nothing is chosen by."""
 _REPORT_SECONDS = 1.0
 _SAVE_SHARE = 10
 """Times as long as a checkpoint took training goes on at least, before the next one."""
@@ -373,7 +375,7 @@ class Trainer:
     def _measure(self) -> dict[str, float] | None:
         found = {name: float(value) for name, value in self._evaluate(self.model).items()} if self._evaluate else {}
         if self._watch is not None:
-            found |= {f"test {name}": float(value) for name, value in self._watch(self.model).items()}
+            found |= {f"{TEST}{name}": float(value) for name, value in self._watch(self.model).items()}
         self.model.train()
         return self._team.hear(lambda: found) or None
 
@@ -381,7 +383,8 @@ class Trainer:
         """Write the evaluation down; keep the weights where they are the best so far, else lower the rates."""
         about = {"step": report.step, "epoch": report.epoch, "train_loss": report.train_loss, "lr": report.lr}
         if self._evaluate is not None and report.metrics is not None:
-            if self._plateau.update(report.metrics):
+            chosen_by = {name: value for name, value in report.metrics.items() if not name.startswith(TEST)}
+            if self._plateau.update(chosen_by):
                 self._keep_as_best(self.model.state_dict())
                 self._at.best_epoch, self._at.best_metrics = report.epoch, plain(report.metrics)
             else:
