@@ -31,7 +31,8 @@ ran is gloo on CPUs, up to four processes of one machine. No GPU was at hand for
      -m crossfield fit clicks.parquet --label click --model dhen --out runs/clicks --device cuda
    ```
 
-3. Two machines, the same line on each, with a folder that both see; the first machine's name is `host0`:
+3. Two machines, the same line on each, with a folder that both see, where the encoded rows lie too; the first machine's
+   name is `host0`:
 
    ```
    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint host0:29500 \\
@@ -39,7 +40,7 @@ ran is gloo on CPUs, up to four processes of one machine. No GPU was at hand for
    ```
 
    `--max-restarts 3` starts all of them again where one was lost; with `--resume` they go on from the newest
-   checkpoint.
+   checkpoint, on all machines, whichever lost it.
 
 4. Slurm (`sbatch fit.sh`):
 
