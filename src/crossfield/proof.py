@@ -57,8 +57,6 @@ class RowSpec(Config):
     """Why ours is not comparable with it."""
     start_from: tuple[str, ...] = ()
     """Rows above it whose runs of the same seed it starts from."""
-    started_as: str | None = None
-    """Checksum of these rows (``Row.starts_sha256``) that adds nothing to its own: runs from before it did so count."""
     seeds: int | None = Field(None, ge=1)
     """Runs, if other than the table's."""
     revision: int = Field(1, ge=1)
@@ -121,14 +119,9 @@ class Row:
         said = {**self.values, "start_from": list(self.spec.start_from)}
         if self.revision > 1:
             said["revision"] = self.revision
-        if self.starts and self.starts_sha256 != self.spec.started_as:
-            said["starts"] = self.starts_sha256
+        if self.starts:
+            said["starts"] = [one.sha256 for one in self.starts]
         return _sha256(said)
-
-    @property
-    def starts_sha256(self) -> str:
-        """Checksum (hex) of the rows it starts from."""
-        return _sha256([one.sha256 for one in self.starts])
 
     @property
     def recipe_name(self) -> str | None:

@@ -22,7 +22,8 @@ class BatchNorm(nn.BatchNorm1d):
 class LayerNorm(nn.LayerNorm):
     """γ ⊙ (x - μ) / σ + β over the last axis; γ and β get their whole gradient in half precision too.
 
-    On a CPU ``nn.LayerNorm`` adds these gradients up in bf16: over 4,096 rows .4 of a sum was left, over 65,536 a twentieth.
+    On a CPU ``nn.LayerNorm`` adds these gradients up in bf16: over 4,096 rows .4 of a sum was left, over 65,536 a
+    twentieth.
     """
 
     def forward(self, input: Tensor) -> Tensor:
