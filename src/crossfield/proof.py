@@ -121,7 +121,7 @@ class Row:
             said["revision"] = self.revision
         if self.starts:
             said["starts"] = [one.sha256 for one in self.starts]
-        return _sha256(said)
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     @property
     def recipe_name(self) -> str | None:
@@ -185,10 +185,6 @@ def table_names() -> list[str]:
     """The tables that the package ships."""
     folder = files("crossfield") / "tables"
     return sorted(one.name.removesuffix(".toml") for one in folder.iterdir() if one.name.endswith(".toml"))
-
-
-def _sha256(said: Any) -> str:
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _revision(spec: TableSpec, row: RowSpec) -> int:
