@@ -1,11 +1,13 @@
 """Run the rows of a table of published results: each seed in a process of its own, resumed where it stopped."""
 
 import multiprocessing
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -130,6 +132,19 @@ def missing(
         yield from ((row, seed) for row in rows if seed < wanted[row.name] and (row.name, seed) not in done)
 
 
+def _run_here(trial: Trial) -> dict[str, Any]:
+    """``trial.run`` in a process of its own: the first signal ends it, which saves where it is, and others wait."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    return trial.run()
+
+
 def _run_all(trials: Sequence[Trial], jobs: int) -> Iterator[dict[str, Any]]:
     """Result lines as they come, each from a fresh process: its peak memory is its own."""
     if not trials:
@@ -137,7 +152,7 @@ def _run_all(trials: Sequence[Trial], jobs: int) -> Iterator[dict[str, Any]]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(jobs, len(trials)), mp_context=context, max_tasks_per_child=1)
     try:
-        futures: list[Future[dict[str, Any]]] = [pool.submit(one.run) for one in trials]
+        futures: list[Future[dict[str, Any]]] = [pool.submit(_run_here, one) for one in trials]
         for future in as_completed(futures):
             yield future.result()
     except BaseException:  # an interrupt, mostly: runs save where they are, and end
