@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from crossfield.data.numeric import Buckets, number, squared_log
-from crossfield.data.text import BOOLEAN, LIST, NUMBER, TEXT
+from crossfield.data.text import BOOLEAN, LIST, NUMBER, TEXT, can_be_category
 from crossfield.errors import SchemaError
 from crossfield.schema import Feature, FeatureSchema, Kind
 
@@ -29,18 +29,16 @@ def canonical(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     ISO 8601; text stays as it is, blanks included.
     Raises SchemaError where the type cannot be a category.
     """
+    if not can_be_category(dtype):
+        raise SchemaError(f"values of type {dtype} cannot be a category; give it another kind, or ignore it")
     if dtype.is_float():
         return _float_text(values)
     if dtype.is_decimal():
         return _decimal_text(values)
     if isinstance(dtype, pl.Datetime):
         return _time_text(values, dtype)
-    if dtype.is_integer() or dtype in (pl.Boolean, pl.Date, pl.Time):
-        return values.cast(pl.String)
-    if dtype in (*TEXT, pl.Null):
-        text = values.cast(pl.String)
-        return pl.when(text != "").then(text)
-    raise SchemaError(f"values of type {dtype} cannot be a category; give it another kind, or ignore it")
+    text = values.cast(pl.String)
+    return pl.when(text != "").then(text) if dtype in (*TEXT, pl.Null) else text
 
 
 def _float_text(values: pl.Expr) -> pl.Expr:
