@@ -183,6 +183,11 @@ TOLD = {
         f"- A step of DeepFM: {line['ms_1m']:.1f} ms with tables of 1 M rows, {line['ms_10m']:.1f} with 10 M: "
         f"{line['ratio']:.2f} times as long."
     ),
+    "waiting": lambda line: (
+        f"- A step of DeepFM with tables of {line['rows'] / 1e6:.0f} M rows and Adam over all of them: "
+        f"{line['whole_ms']:.0f} ms where every row moves at every step, {line['waiting_ms']:.0f} where rows wait "
+        f"until they are read, with the same weights; with lazy Adam, which has others, {line['lazy_ms']:.0f}."
+    ),
     "auc": lambda line: (
         f"- AUC of {line['rows'] / 1e6:.0f} M scores: {line['seconds']:.1f} s; "
         f"scikit-learn {line['sklearn_seconds']:.1f} s."

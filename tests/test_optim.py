@@ -452,6 +452,103 @@ def test_learning_rates_shrink_to_their_floor_and_never_rise() -> None:
     assert optimizers.lr == 1e-6
 
 
+@pytest.fixture
+def rows_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of tables wait for Adam from the fourth step on, however small the tables."""
+    for name, value in (("EXACT_AFTER", 3), ("_WORTH_WAITING", 0), ("_ROWS_PER_ID", 1)):
+        monkeypatch.setattr(f"crossfield.optim.{name}", value)
+
+
+SOME_IDS = (IDS, torch.tensor([[1, 2]]), torch.tensor([[3, 5], [3, 0]]), torch.tensor([[0, 1]]))
+
+
+def follow(model: nn.Module, optimizers: Optimizers, *, steps: range) -> list[Tensor]:
+    """What the model says before each step."""
+    said = []
+    for step in steps:
+        optimizers.zero_grad()
+        output = model(SOME_IDS[step % len(SOME_IDS)])
+        said.append(output.detach().clone())
+        (3 * output.square().mean() - output.mean()).backward()
+        optimizers.step()
+    return said
+
+
+@pytest.mark.usefixtures("rows_wait")
+def test_rows_that_wait_are_where_adam_over_whole_tables_has_them_whenever_they_are_read() -> None:
+    config = OptimConfig(optimizer="adam", lr=0.01, clip_norm=1.0)
+    late, whole = TwoPart(), TwoPart()
+    waiting, optimizers = build_optimizers(late, config), build_optimizers(whole, config)
+    waiting.defer(late)
+    for steps in (range(40), range(40, 60)):
+        for mine, theirs in zip(
+            follow(late, waiting, steps=steps), follow(whole, optimizers, steps=steps), strict=True
+        ):
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-9)
+        assert (late.arena.weight - whole.arena.weight).abs().max() > 1e-4, "some rows must wait"
+        torch.testing.assert_close(late.eval()(IDS), whole.eval()(IDS), rtol=0, atol=1e-9)
+        torch.testing.assert_close(late.arena.weight, whole.arena.weight, rtol=0, atol=1e-9)
+        late.train()
+        whole.train()
+        waiting.scale_lr(0.1)
+        optimizers.scale_lr(0.1)
+    kept, expected = waiting.state_dict()["embedding"]["state"][0], optimizers.state_dict()["embedding"]["state"][0]
+    assert kept.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(kept[name], value, rtol=0, atol=1e-9)
+
+
+@pytest.mark.usefixtures("rows_wait")
+def test_a_step_with_many_ids_moves_whole_tables_and_rows_wait_again_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = OptimConfig(optimizer="adam", lr=0.01)
+    late, whole = TwoPart(), TwoPart()
+    waiting, optimizers = build_optimizers(late, config), build_optimizers(whole, config)
+    waiting.defer(late)
+    kinds = []
+    for step in range(24):
+        monkeypatch.setattr("crossfield.optim._ROWS_PER_ID", 100 if step % 5 == 4 else 1)
+        follow(late, waiting, steps=range(step, step + 1))
+        follow(whole, optimizers, steps=range(step, step + 1))
+        kinds.append(late.arena.weight.grad is not None and late.arena.weight.grad.is_sparse)
+    assert kinds == [step >= 3 and step % 5 != 4 for step in range(24)]
+    waiting.release(late)
+    assert late.arena.late is None
+    torch.testing.assert_close(late.arena.weight, whole.arena.weight, rtol=0, atol=1e-9)
+
+
+@pytest.mark.usefixtures("rows_wait")
+def test_rows_go_on_waiting_after_a_round_trip_of_the_state() -> None:
+    config = OptimConfig(optimizer="adam", lr=0.01)
+    straight, resumed = TwoPart(), TwoPart()
+    optimizers, others = build_optimizers(straight, config), build_optimizers(resumed, config)
+    optimizers.defer(straight)
+    follow(straight, optimizers, steps=range(13))
+    resumed.load_state_dict(straight.state_dict())
+    others.defer(resumed)
+    others.load_state_dict(copy.deepcopy(optimizers.state_dict()))
+    assert "moved" in others.state_dict()["embedding"]["state"][0]
+    for one, mine in ((straight, optimizers), (resumed, others)):
+        follow(one, mine, steps=range(13, 30))
+        mine.settle()
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), resumed.parameters(), strict=True))
+
+
+@pytest.mark.usefixtures("rows_wait")
+@pytest.mark.parametrize("settings", [{"optimizer": "adam", "embedding_l2": 0.1}, {"optimizer": "lazy_adam"}])
+def test_rows_with_l2_and_those_of_other_optimisers_do_not_wait(settings: dict[str, Any]) -> None:
+    model = TwoPart()
+    build_optimizers(model, OptimConfig.of(settings)).defer(model)
+    assert model.arena.late is None
+
+
+def test_rows_of_small_tables_do_not_wait() -> None:
+    model = TwoPart()
+    build_optimizers(model, OptimConfig(optimizer="adam")).defer(model)
+    assert model.arena.late is None and not model.arena.sparse
+
+
 @pytest.mark.parametrize("name", ["lazy_adam", "rowwise_adagrad", "adam", "adagrad", "sgd"])
 def test_whole_state_round_trip_continues_bit_equal(name: str) -> None:
     config = OptimConfig.of({"optimizer": name, "clip_norm": 1.0})

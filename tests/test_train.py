@@ -212,6 +212,47 @@ def test_interrupted_in_the_middle_of_a_step_and_resumed_is_uninterrupted(
     assert result.history == expected.history and result.best_metrics == expected.best_metrics
 
 
+@pytest.fixture
+def rows_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of tables wait for Adam from the third step on, however small the tables."""
+    for name, value in (("EXACT_AFTER", 2), ("_WORTH_WAITING", 0), ("_ROWS_PER_ID", 0)):
+        monkeypatch.setattr(f"crossfield.optim.{name}", value)
+
+
+WAITING: dict[str, Any] = {"optimizer": "adam", "checkpoint_seconds": 1e9, "evals_per_epoch": 2, "clip_norm": 1.0}
+
+
+def test_a_run_whose_rows_wait_for_adam_is_the_one_that_moves_whole_tables(
+    store: Store, request: pytest.FixtureRequest
+) -> None:
+    plain: dict[str, Any] = {"evaluate": train_loss(store), "model_config": DeepFMConfig(embedding_dim=4, deep=(8,))}
+    whole = Run(store, **plain)
+    expected = whole.fit(**WAITING)
+    request.getfixturevalue("rows_wait")
+    late = Run(store, **plain)
+    result = late.fit(**WAITING)
+    for mine, theirs in zip(late.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
+    assert weights(late.model) != weights(whole.model), "the last bits differ where rows have waited"
+    for one, other in zip(result.history, expected.history, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+@pytest.mark.usefixtures("rows_wait")
+@pytest.mark.parametrize("step", [2, 5, 9, 14])
+def test_interrupted_while_rows_wait_and_resumed_is_uninterrupted(store: Store, tmp_path: Path, step: int) -> None:
+    straight = Run(store, evaluate=train_loss(store))
+    expected = straight.fit(**WAITING)
+    broken = Run(store, tmp_path, evaluate=train_loss(store), objective=at_call(step, press_ctrl_c))
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit(**WAITING)
+    assert all(getattr(one, "late", None) is None for one in broken.model.modules())
+    resumed = Run(store, tmp_path, evaluate=train_loss(store))
+    result = resumed.fit(resume=True, **WAITING)
+    assert f"resumed after step {step}" in result.notes and result.history == expected.history
+    assert weights(resumed.model) == weights(straight.model)
+
+
 @pytest.mark.parametrize("step", [2, 9])
 def test_after_a_crash_the_last_checkpoint_leads_to_the_same_end(store: Store, tmp_path: Path, step: int) -> None:
     straight = Run(store, evaluate=train_loss(store))

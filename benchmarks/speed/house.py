@@ -1,9 +1,10 @@
 """What Crossfield reaches against this machine's own limits: no peers, each figure beside its measure in the same run.
 
-    python benchmarks/speed/house.py --data DIR [--only dense tables auc again compile profile] [--threads 2] [--record]
+    python benchmarks/speed/house.py --data DIR [--only dense tables waiting ...] [--threads 2] [--record]
 
 dense: FLOP/s of the dense part of DCN-V2, forward and backward, beside those of one product of matrices.
 tables: a training step with tables of 10 M rows beside one with 1 M, in turn.
+waiting: a step of Adam over 5 M rows, all moved at once, then with rows that wait, and one of lazy Adam, in turn.
 auc: AUC of 10 M scores, beside scikit-learn's.
 again: seconds to the first training step where the files' rows are kept from an earlier run, imports included.
 compile: start to end with an empty and with a filled cache of compiled code, beside not compiled.
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from statistics import median
@@ -33,6 +34,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from crossfield.batch import Batch
 from crossfield.files import append_line
+from crossfield.late import EXACT_AFTER
 from crossfield.layers.cross_deep import CrossDeep
 from crossfield.layers.cross_v2 import CrossNetV2
 from crossfield.layers.mlp import MLP
@@ -82,18 +84,32 @@ def dense(given: argparse.Namespace) -> Iterator[Line]:
 
 def tables(given: argparse.Namespace) -> Iterator[Line]:
     """Steps of two models that differ in their tables' sizes alone, in turn."""
-    makers = [_steps(num_rows) for num_rows in (1_000_000, 10_000_000)]
-    taken: list[list[float]] = [[], []]
+    small, large = _in_turn([_steps(num_rows) for num_rows in (1_000_000, 10_000_000)])
+    yield {"what": "tables", "ms_1m": small, "ms_10m": large, "ratio": large / small}
+
+
+def waiting(given: argparse.Namespace) -> Iterator[Line]:
+    """Steps that differ in the optimiser of the tables alone, in turn."""
+    kinds = (("adam", False), ("adam", True), ("lazy_adam", False))
+    steps = [_steps(5_000_000, optimizer=name, defers=defers) for name, defers in kinds]
+    whole, waits, lazy = _in_turn(steps)
+    yield {"what": "waiting", "rows": 5_000_000, "whole_ms": whole, "waiting_ms": waits, "lazy_ms": lazy}
+
+
+def _in_turn(makers: Sequence[Iterator[None]]) -> list[float]:
+    """Median milliseconds of each maker's step."""
+    taken: list[list[float]] = [[] for _ in makers]
     for _ in range(60):
         for step, times in zip(makers, taken, strict=True):
             start = time.perf_counter()
             next(step)
             times.append(time.perf_counter() - start)
-    small, large = (1000 * median(times[10:]) for times in taken)
-    yield {"what": "tables", "ms_1m": small, "ms_10m": large, "ratio": large / small}
+    return [1000 * median(times[10:]) for times in taken]
 
 
-def _steps(num_rows: int, name: str = "deepfm", **settings: Any) -> Iterator[None]:
+def _steps(
+    num_rows: int, name: str = "deepfm", *, optimizer: str = "lazy_adam", defers: bool = False, **settings: Any
+) -> Iterator[None]:
     """Training steps on 26 tables of equal size, ids log-uniform as Zipf's law has them."""
     size = num_rows // 26
     schema = ModelSchema(
@@ -102,7 +118,9 @@ def _steps(num_rows: int, name: str = "deepfm", **settings: Any) -> Iterator[Non
     torch.manual_seed(0)
     kind = CATALOGUE[name]
     model = kind(schema, kind.config_type.of({"embedding_dim": 16, **settings}))
-    optimizers = build_optimizers(model, OptimConfig())
+    optimizers = build_optimizers(model, OptimConfig.of({"optimizer": optimizer}))
+    if defers:
+        optimizers.defer(model)
     random = np.random.default_rng(0)
     ids = np.exp(random.uniform(0, np.log(size), (20, BATCH_ROWS, 26))).astype(np.int64) % size
     for one in cycle(ids):
@@ -112,6 +130,9 @@ def _steps(num_rows: int, name: str = "deepfm", **settings: Any) -> Iterator[Non
         optimizers.zero_grad()
         loss.backward()
         optimizers.step()
+        if defers:  # rows wait only after many steps: these are like later ones
+            for state in optimizers.parts["embedding"].optimizer.state.values():
+                state["step"].clamp_(min=EXACT_AFTER)
         yield
 
 
@@ -215,7 +236,15 @@ def contestant(given: argparse.Namespace, **environment: str) -> Line:
     return found
 
 
-PARTS = {"dense": dense, "tables": tables, "auc": areas, "again": again, "compile": compiled, "profile": profiles}
+PARTS = {
+    "dense": dense,
+    "tables": tables,
+    "waiting": waiting,
+    "auc": areas,
+    "again": again,
+    "compile": compiled,
+    "profile": profiles,
+}
 
 
 def main() -> None:

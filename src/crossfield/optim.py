@@ -11,6 +11,7 @@ from torch.optim.adam import adam
 
 from crossfield.config import Config
 from crossfield.files import typed
+from crossfield.late import EXACT_AFTER, idle_adam
 from crossfield.layers.embedding import DenseEmbedding, EmbeddingArena, is_padded
 from crossfield.mapped import fetch, zeros_beside
 
@@ -22,8 +23,9 @@ class OptimConfig(Config):
 
     optimizer: Literal["lazy_adam", "rowwise_adagrad", "adam", "adagrad", "sgd"] = "lazy_adam"
     """What the embeddings learn by: lazy_adam and rowwise_adagrad change only the rows of the batch and leave the
-    dense part to Adam; adam is Adam over whole tables, as the published CTR tables have it; adagrad and sgd serve
-    both parts (rows of the batch only)."""
+    dense part to Adam; adam is Adam over whole tables, as the published CTR tables have it (on one CPU and without
+    embedding_l2, rows of large tables wait until they are read); adagrad and sgd serve both parts (rows of the batch
+    only)."""
     lr: float = Field(1e-3, gt=0)
     """Learning rate."""
     embedding_lr: float | None = Field(None, gt=0)
@@ -57,21 +59,45 @@ def _unwrapped(method: Any) -> Any:
     return getattr(method, "__wrapped__", method)
 
 
+_MOVED = "moved"
+"""In Adam's state of a weight whose rows are not all as far as the others: the last step of each, [R] int64."""
+_ROWS_AT_ONCE = 1 << 14
+_WORTH_WAITING = 1 << 22
+"""Numbers of a table from which on its rows may wait."""
+_ROWS_PER_ID = 24
+"""Rows of a table for each id of a lookup from which on they do."""
+
+
+_load_groups = _unwrapped(torch.optim.Optimizer.load_state_dict)
+
+
 class QuickOptimizer(torch.optim.Optimizer):
     """A torch optimiser that starts at once."""
 
     add_param_group = _unwrapped(torch.optim.Optimizer.add_param_group)
     state_dict = _unwrapped(torch.optim.Optimizer.state_dict)
-    load_state_dict = _unwrapped(torch.optim.Optimizer.load_state_dict)
 
     def _patch_step_function(self) -> None:
         # PERF: torch wraps every step for its profiler and for hooks, which nothing here uses: 0.05 ms a step, a tenth
         # of one of GMF with 51 positives.
         self._zero_grad_profile_name = type(self).__name__
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what ``state_dict`` gave, in its own types: torch would turn all of it into the weights' type."""
+        _load_groups(self, {**state_dict, "state": {}})
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        for index, state in state_dict["state"].items():
+            weight = weights[index]
+            self.state[weight] = {name: value.to(weight.device) for name, value in state.items()}
+
 
 class Adam(QuickOptimizer):
-    """Adam (Kingma and Ba, 2015, arXiv:1412.6980) over whole tensors, by torch's fused kernel."""
+    """Adam (Kingma and Ba, 2015, arXiv:1412.6980) over whole tensors.
+
+    Dense gradients go through torch's fused kernel. Of a sparse one only the rows it names are moved; the others, which
+    Adam moves too, follow in ``catch_up``, before they are read or at the latest when all have to be right: the same
+    weights as with a dense gradient to the last digits, at the price of the rows of the batch.
+    """
 
     def __init__(self, params: Iterable[Any], lr: float = 1e-3) -> None:
         super().__init__(params, {"lr": lr, "betas": (0.9, 0.999), "eps": 1e-8, "fused": True})
@@ -80,9 +106,65 @@ class Adam(QuickOptimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
-            weights: list[Tensor] = [weight for weight in group["params"] if weight.grad is not None]
-            if weights:
-                self._update_all(weights, group)
+            whole: list[Tensor] = []
+            for weight in group["params"]:
+                if weight.grad is not None and weight.grad.is_sparse:
+                    self._update_rows(weight, group)
+                elif weight.grad is not None:
+                    self._settle(weight, group)
+                    whole.append(weight)
+            if whole:
+                self._update_all(whole, group)
+
+    @torch.no_grad()
+    def catch_up(self, weight: Tensor, rows: Tensor) -> None:
+        """Make the steps that distinct rows [n] int64 of a weight have missed."""
+        for group in self.param_groups:
+            if _MOVED in self.state.get(weight, ()) and any(weight is one for one in group["params"]):
+                self._catch_up(weight, rows, group)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Make all steps that are missing anywhere: weights and moments are then those of dense gradients."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                self._settle(weight, group)
+
+    def _settle(self, weight: Tensor, group: Mapping[str, Any]) -> None:
+        if _MOVED in self.state.get(weight, ()):
+            state = self.state[weight]
+            late = (state[_MOVED] != int(state["step"])).nonzero().squeeze(1)
+            for rows in late.split(_ROWS_AT_ONCE):
+                self._catch_up(weight, rows, group)
+            del state[_MOVED]
+
+    def _catch_up(self, weight: Tensor, rows: Tensor, group: Mapping[str, Any]) -> None:
+        state = self.state[weight]
+        now, last = int(state["step"]), state[_MOVED].index_select(0, rows)
+        if bool((last != now).any()):
+            mean, square = _take(state["exp_avg"], rows), _take(state["exp_avg_sq"], rows)
+            moved = idle_adam(*group["betas"]).move(mean, square, eps=group["eps"], last=last, now=now)
+            _add(weight, rows, moved.mul_(-group["lr"]))
+            _put(state["exp_avg"], rows, mean)
+            _put(state["exp_avg_sq"], rows, square)
+            state[_MOVED].index_fill_(0, rows, now)
+
+    def _update_rows(self, weight: Tensor, group: Mapping[str, Any]) -> None:
+        rows, gradient = rows_of(weight)
+        assert rows is not None  # the gradient is sparse
+        state = self._state_of(weight, group["fused"])
+        if _MOVED not in state:
+            state[_MOVED] = torch.full(weight.shape[:1], int(state["step"]), dtype=torch.int64)
+        self._catch_up(weight, rows, group)
+        step = int(state["step"].add_(1))
+        beta1, beta2 = group["betas"]
+        mean = _take(state["exp_avg"], rows).lerp_(gradient, 1 - beta1)
+        square = _take(state["exp_avg_sq"], rows).mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        scale = square.sqrt().mul_((1 - beta2**step) ** -0.5).add_(group["eps"])
+        _add(weight, rows, (mean / scale).mul_(-group["lr"] / (1 - beta1**step)))
+        _put(state["exp_avg"], rows, mean)
+        _put(state["exp_avg_sq"], rows, square)
+        state[_MOVED].index_fill_(0, rows, step)
 
     def _update_all(self, weights: list[Tensor], group: Mapping[str, Any]) -> None:
         states = [self._state_of(weight, group["fused"]) for weight in weights]
@@ -127,14 +209,6 @@ class RowOptimizer(QuickOptimizer):
                 if weight.grad is not None:
                     rows, gradient = rows_of(weight)
                     self._update(weight, gradient, rows, group)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what ``state_dict`` gave, in its own types: torch would turn all of it into the weights' type."""
-        super().load_state_dict({**state_dict, "state": {}})
-        weights = [weight for group in self.param_groups for weight in group["params"]]
-        for index, state in state_dict["state"].items():
-            weight = weights[index]
-            self.state[weight] = {name: value.to(weight.device) for name, value in state.items()}
 
     def _update(self, weight: Tensor, gradient: Tensor, rows: Tensor | None, group: Mapping[str, Any]) -> None:
         raise NotImplementedError
@@ -429,9 +503,35 @@ class Optimizers:
 
     def scale_lr(self, factor: float, *, least: float = 0.0) -> None:
         """Multiply every learning rate by a factor below 1; none goes under ``least`` (or leaves its place there)."""
+        self.settle()  # steps that were missed are made at the rate of their time
         for part in self.parts.values():
             for group in part.optimizer.param_groups:
                 group["lr"] = max(group["lr"] * factor, min(group["lr"], least))
+
+    def defer(self, model: nn.Module) -> None:
+        """Let rows of large tables wait for what Adam does to them without a gradient, until they are read.
+
+        For a model on a CPU that one process trains. Weights that are read other than by a lookup need ``settle``.
+        """
+        by_weight = {id(weight): part for part in self.parts.values() for weight in part.parameters}
+        for arena in (module for module in model.modules() if isinstance(module, EmbeddingArena)):
+            part = by_weight.get(id(arena.weight))
+            if part is None or part.l2 or not isinstance(part.optimizer, Adam):
+                continue
+            if arena.weight.is_cpu and not arena.on_disk and arena.weight.numel() >= _WORTH_WAITING:
+                arena.sparse, arena.late = True, _LateRows(part.optimizer, arena.weight)
+
+    def release(self, model: nn.Module) -> None:
+        """Settle, and let no row wait any more."""
+        self.settle()
+        for arena in (module for module in model.modules() if isinstance(module, EmbeddingArena)):
+            arena.late = None
+
+    def settle(self) -> None:
+        """Let all rows that wait catch up."""
+        for part in self.parts.values():
+            if isinstance(part.optimizer, Adam):
+                part.optimizer.settle()
 
     def state_dict(self) -> dict[str, Any]:
         """The state of every part by its name: tensors and plain values."""
@@ -447,6 +547,24 @@ class Optimizers:
             before = state[name]["param_groups"]
             groups = [{**one, "lr": typed(float, old["lr"])} for one, old in zip(now, before, strict=True)]
             part.optimizer.load_state_dict({**state[name], "param_groups": groups})
+
+
+@dataclass(frozen=True)
+class _LateRows:
+    """The rows of one table that wait for an optimiser."""
+
+    optimizer: Adam
+    weight: Tensor
+
+    def may_wait(self, num_ids: int) -> bool:
+        steps = self.optimizer.state.get(self.weight, {}).get("step", 0)
+        return int(steps) >= EXACT_AFTER and num_ids * _ROWS_PER_ID <= len(self.weight)
+
+    def catch_up(self, rows: Tensor) -> None:
+        self.optimizer.catch_up(self.weight, rows)
+
+    def settle(self) -> None:
+        self.optimizer.settle()
 
 
 def _with_l2(part: Part) -> list[tuple[Tensor, Tensor]]:

@@ -159,6 +159,7 @@ class Trainer:
                 raise
             finally:
                 set_padding(self.model, 1)
+                self._optimizers.release(self.model)
                 self._log.close()
             return self._finish()
 
@@ -177,6 +178,8 @@ class Trainer:
         self._session, self._since_report, self._since_save = Stopwatch(), Stopwatch(), Stopwatch()
         self._optimizers = build_optimizers(self.model, config, norm=self._spread.norm)
         self._spread.attach(self._optimizers)
+        if self.model is self._spread.whole:
+            self._optimizers.defer(self.model)
         self._plateau = Plateau(config.monitor, config.patience, config.min_delta)
         self._untrained = UntrainedRows(self.model.schema, self._device)
         self._best: dict[str, Tensor] | None = None
@@ -401,6 +404,8 @@ class Trainer:
                     self._best[name].copy_(value)
 
     def _fill_untrained(self) -> None:
+        """Make the weights fit to be measured and kept."""
+        self._optimizers.settle()
         self._untrained.share(self._team.any_of)
         self._untrained.fill(self.model)
 

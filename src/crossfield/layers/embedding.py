@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -102,12 +103,26 @@ def is_padded(weight: Tensor) -> bool:
     return getattr(weight, "_is_padded", False)
 
 
+class LateRows(Protocol):
+    """An optimiser that moves rows without a gradient when they are read."""
+
+    def may_wait(self, num_ids: int) -> bool:
+        """Whether the others shall wait in a step that looks so many ids up; else its gradient has to be dense."""
+
+    def catch_up(self, rows: Tensor) -> None:
+        """Move distinct rows [n] int64 to where they have to be."""
+
+    def settle(self) -> None:
+        """Move all rows."""
+
+
 class EmbeddingArena(nn.Module):
     """One table [R, D] for several fields, each with its own block of rows.
 
     With ``sparse`` set (the row-sparse optimisers set it) the weight's gradient is a sparse tensor that
     names each row of the batch once, in rising order; otherwise it is dense. After ``pad`` its last row
     is repeated up to the number of ids (``FoundPadded``). ``lookups`` counts those with a sparse gradient.
+    ``late`` is told of rows before they are read.
     """
 
     offsets: Tensor
@@ -116,6 +131,7 @@ class EmbeddingArena(nn.Module):
         super().__init__()
         self.num_rows, self.dim, self.std = tuple(num_rows), dim, std
         self.sparse, self.lookups = False, 0
+        self.late: LateRows | None = None
         starts = torch.tensor([0, *self.num_rows], dtype=torch.int64).cumsum(0)
         self.register_buffer("offsets", starts[:-1], persistent=False)
         self.weight = nn.Parameter(new_table(int(starts[-1]), dim))
@@ -139,6 +155,8 @@ class EmbeddingArena(nn.Module):
         """Vectors [n, D] of arena rows [n] int64; with what was found of them where the arena seeks."""
         if self.seeks and found is not None:
             return self._seek(found)
+        if self.late is not None:
+            self._settle(self.late)
         if self.on_disk:
             fetch(self.weight, rows)
         return self.weight.index_select(0, rows)
@@ -147,8 +165,14 @@ class EmbeddingArena(nn.Module):
     @eager
     def _seek(self, found: Found) -> Tensor:
         self.lookups += 1
+        if self.late is not None:
+            self.late.catch_up(found.distinct)
         looked_up: Tensor = _RowLookup.apply(self.weight, found)  # type: ignore[no-untyped-call]  # torch does not type it
         return looked_up
+
+    @eager
+    def _settle(self, late: LateRows) -> None:
+        late.settle()
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors [B, F, D] of ids [B, F] int64, one column per field of the arena."""
@@ -157,7 +181,9 @@ class EmbeddingArena(nn.Module):
 
     def find(self, rows: Tensor, names: tuple[str, ...] = ()) -> Found | None:
         """What the gradient needs to know of arena rows [n] int64; None where it is dense."""
-        return find(rows, len(self.weight), names=names, padded=is_padded(self.weight)) if self.seeks else None
+        if not self.seeks or not (self.late is None or self.late.may_wait(len(rows))):
+            return None
+        return find(rows, len(self.weight), names=names, padded=is_padded(self.weight))
 
     def view(self, start: int, stop: int) -> Tensor:
         """Some rows, without gradient: to read or to overwrite."""
