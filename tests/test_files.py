@@ -192,6 +192,8 @@ def test_stored_values_are_what_they_were_or_refused() -> None:
 def test_lines_round_trip_and_forgive_only_a_cut_end(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     append_line(path, {"step": 1, "name": "ü"})
+    with path.open("a") as file:
+        file.write('{"step": 1, "na')
     append_line(path, {"step": 2})
     assert read_lines(path) == [{"step": 1, "name": "ü"}, {"step": 2}]
     with path.open("a") as file:

@@ -1,6 +1,7 @@
 """Tables as data, their recipes, and verdicts by rule against hand-checked values."""
 
 import math
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
@@ -9,10 +10,12 @@ from scipy import stats
 from crossfield.errors import ConfigError
 from crossfield.proof import (
     Line,
+    Mean,
     Row,
     Spread,
     Table,
     current,
+    gap_of_means,
     judge,
     rank_correlation,
     table_names,
@@ -72,6 +75,10 @@ def test_a_recipe_is_named_where_it_runs_unchanged() -> None:
         ({"row": [{"name": "a"}, {"name": "a"}]}, "two rows are named 'a'"),
         ({"row": [{"name": "a", "start_from": ["b"]}]}, "a starts from 'b', which is no row above it"),
         ({"row": [{"name": "a", "start_from": ["b"]}, {"name": "b"}]}, "a starts from 'b', which is no row above it"),
+        (
+            {"row": [{"name": "a"}, {"name": "b", "start_from": ["a"]}, {"name": "c", "start_from": ["b"]}]},
+            "c starts from 'b', which starts from others itself",
+        ),
         ({"row": [{"name": "a", "modle": {}}]}, "modle"),
         ({"margin": -1.0}, "margin"),
     ],
@@ -100,6 +107,14 @@ def test_intervals_are_students(values: tuple[float, ...]) -> None:
     assert spread.of_mean == pytest.approx((low, high), rel=1e-3)
     single = stats.t.ppf(0.975, len(values) - 1) * spread.sd * math.sqrt(1 + 1 / len(values))
     assert spread.single_run == pytest.approx((spread.mean - single, spread.mean + single), rel=1e-3)
+
+
+def test_the_interval_of_a_difference_of_means_is_welchs() -> None:
+    ours, theirs = (0.84, 0.85, 0.86, 0.87), (0.80, 0.82, 0.84)
+    gap = gap_of_means(Spread(ours), Mean(value=fmean(theirs), sd=stdev(theirs), n=3))
+    expected = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    assert (gap.low, gap.high) == pytest.approx((expected.low, expected.high), rel=1e-6)
+    assert gap.mean == pytest.approx(0.035)
 
 
 def test_verdicts_follow_the_rule() -> None:

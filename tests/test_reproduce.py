@@ -1,5 +1,8 @@
 """Rows are run, skipped where they are there, resumed, and kept where they fail."""
 
+import os
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from crossfield.errors import RunError
-from crossfield.files import append_line, read_lines
-from crossfield.proof import Table
+from crossfield.errors import DataError, RunError
+from crossfield.files import RunLock, append_line, read_lines
+from crossfield.proof import Table, current
 from crossfield.proof_page import proof_page
-from crossfield.reproduce import Trial, missing, reproduce
+from crossfield.reproduce import Trial, missing, reproduce, run_all
 
 
 @pytest.fixture
@@ -79,7 +82,7 @@ def test_a_table_is_run_once_and_its_page_drawn(clicks: Path, tmp_path: Path) ->
     assert first["parameters"] == lines[1]["parameters"]
     assert run(found, tmp_path, seeds=1) == (0, ["clicks: 0 runs to do"])
     page = proof_page([found], {"clicks": lines})
-    assert "| fm | 1 |" in page and "0 of 1 comparable rows" in page and "best **on the test part**" in page
+    assert "| fm | 1 of 2 |" in page and "0 of 1 comparable rows" in page and "best **on the test part**" in page
     assert page == proof_page([found], {"clicks": list(lines)})
 
 
@@ -97,12 +100,12 @@ def test_the_line_of_a_failed_run_does_not_say_where_it_lay(
 ) -> None:
     one = trial(table(clicks), "fm", 0, tmp_path)
 
-    def in_use(_: Trial) -> dict[str, Any]:
-        raise RunError(f"{one.work / 'clicks' / 'fm'} is in use")
+    def broken(_: Trial) -> dict[str, Any]:
+        raise RunError(f"{one.work / 'clicks' / 'fm'} is not a run")
 
-    monkeypatch.setattr(Trial, "_measure", in_use)
+    monkeypatch.setattr(Trial, "_measure", broken)
     line = one.run()
-    assert (line["status"], line["error"]) == ("failed", "clicks/fm is in use")
+    assert (line["status"], line["error"]) == ("failed", "RunError: clicks/fm is not a run")
 
 
 def test_a_failed_run_is_kept_and_tried_again(clicks: Path, tmp_path: Path) -> None:
@@ -111,7 +114,72 @@ def test_a_failed_run_is_kept_and_tried_again(clicks: Path, tmp_path: Path) -> N
     assert line["status"] == "failed" and "clik" in line["error"]
     assert list(missing(broken, broken.rows, [line], seeds=1)) == [(broken.rows[0], 0)]
     page = proof_page([table(clicks)], {"clicks": [line, trial(table(clicks), "fm", 0, tmp_path / "b").run()]})
-    assert "Failed runs, kept in the results: fm (seed 0)." in page
+    assert "Failed runs, kept in the results: fm (seed 0: " in page and "clik" in page
+
+
+def test_an_error_of_torch_is_a_failed_run_too(clicks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def allocate(_: Trial) -> dict[str, Any]:
+        raise RuntimeError("you tried to allocate 6716 bytes")
+
+    monkeypatch.setattr(Trial, "_measure", allocate)
+    line = trial(table(clicks), "fm", 0, tmp_path).run()
+    assert (line["status"], line["error"]) == ("failed", "RuntimeError: you tried to allocate 6716 bytes")
+
+
+class Killed(Trial):
+    """A run that the system kills, as it does for want of memory."""
+
+    def run(self) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return {}
+
+
+def test_a_process_that_is_killed_fails_alone(clicks: Path, tmp_path: Path) -> None:
+    found = table(clicks)
+    killed = Killed(found, found.row("fm"), 1, tmp_path / "runs", 1, "cpu")
+    lines = list(run_all([killed, trial(found, "fm", 0, tmp_path)], jobs=1))
+    assert [(line["seed"], line["status"]) for line in lines] == [(1, "failed"), (0, "ok")]
+    assert "process was killed" in lines[0]["error"]
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(clicks: Path, tmp_path: Path) -> None:
+    found = table(clicks)
+    one = trial(found, "fm", 0, tmp_path)
+    one.run()
+    (folder,) = (one.work / "clicks").glob("fm-*/seed-0")
+    shutil.rmtree(folder)
+    with RunLock(folder):
+        failed, told = run(found, tmp_path, "fm", seeds=1)
+    assert failed == 0 and "fm, seed 0: busy: " in told[1] and "in use by another process" in told[1]
+    assert not (tmp_path / "results" / "clicks.jsonl").exists()
+
+
+def test_other_training_rows_are_other_runs(clicks: Path, tmp_path: Path) -> None:
+    found = table(clicks)
+    run(found, tmp_path, "fm", seeds=1)
+    assert run(found, tmp_path, "fm", seeds=1)[1] == ["clicks: 0 runs to do"]
+    clicks.write_text(clicks.read_text() + "1,1,0\n")
+    failed, told = run(found, tmp_path, "fm", seeds=1)
+    assert failed == 0 and told[0] == "clicks: 1 runs to do"
+    lines = read_lines(tmp_path / "results" / "clicks.jsonl")
+    assert current(found.row("fm"), lines) == lines[1:]
+    assert run(found, tmp_path, "fm", seeds=1)[1] == ["clicks: 0 runs to do"]
+
+
+def test_without_its_rows_a_table_is_refused_before_anything_runs(clicks: Path, tmp_path: Path) -> None:
+    found = table(clicks)
+    run(found, tmp_path, "fm", seeds=1)
+    clicks.unlink()
+    assert run(found, tmp_path, "fm", seeds=1) == (0, ["clicks: 0 runs to do"])
+    with pytest.raises(DataError, match=r"clicks\.csv"):
+        run(found, tmp_path, seeds=2)
+    assert len(read_lines(tmp_path / "results" / "clicks.jsonl")) == 1
+
+
+def test_without_git_a_run_is_kept(clicks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    line = trial(table(clicks), "fm", 0, tmp_path).run()
+    assert line["status"] == "ok" and line["commit"] is None
 
 
 def test_every_row_has_one_run_before_any_has_two(clicks: Path) -> None:
@@ -127,5 +195,6 @@ def test_an_unfinished_line_is_no_obstacle(clicks: Path, tmp_path: Path) -> None
     found = table(clicks)
     path = tmp_path / "results" / "clicks.jsonl"
     path.parent.mkdir()
+    path.write_text('{"table": "clicks", "row": "fm", "ro')
     append_line(path, {"table": "clicks", "row": "fm", "row_sha256": found.row("fm").sha256, "seed": 0, "status": "ok"})
     assert [one.name for one, _ in missing(found, found.rows, read_lines(path), seeds=1)] == ["again"]

@@ -29,6 +29,10 @@ class RunError(CrossfieldError):
     """A run directory is in use, already there, or not a run."""
 
 
+class InUseError(RunError):
+    """Another process holds the run directory."""
+
+
 class MissingExtraError(CrossfieldError):
     """An optional dependency is not installed."""
 

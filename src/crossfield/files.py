@@ -8,11 +8,11 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from crossfield.errors import CorruptError, RunError
+from crossfield.errors import CorruptError, InUseError, RunError
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
@@ -192,10 +192,21 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one JSON line that carries its own checksum (``crc``)."""
+    """Append one JSON line that carries its own checksum (``crc``); it takes the place of an unfinished one."""
     text = json.dumps(record, ensure_ascii=False)
-    with path.open("a") as file:
-        file.write(json.dumps({**record, "crc": zlib.crc32(text.encode())}, ensure_ascii=False) + "\n")
+    with path.open("ab+") as file:
+        _cut_unfinished(file)
+        file.write((json.dumps({**record, "crc": zlib.crc32(text.encode())}, ensure_ascii=False) + "\n").encode())
+
+
+def _cut_unfinished(file: BinaryIO) -> None:
+    """Leave whole lines only, the position at their end."""
+    if not file.seek(0, os.SEEK_END):
+        return
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -268,7 +279,9 @@ class RunLock:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._file.close()
-            raise RunError(f"{self._path.parent} is in use by another process; wait for it or choose another") from None
+            raise InUseError(
+                f"{self._path.parent} is in use by another process; wait for it or choose another"
+            ) from None
         return self
 
     def __exit__(self, *_: object) -> None:

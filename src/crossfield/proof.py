@@ -26,8 +26,8 @@ class Mean(Config):
     """The mean of several published runs."""
 
     value: float
-    sd: float
-    n: int
+    sd: float = Field(gt=0)
+    n: int = Field(ge=2)
 
 
 class RowSpec(Config):
@@ -161,6 +161,8 @@ class Table:
             if missing := [start for start in one.start_from if start not in rows]:
                 raise ConfigError(f"{name}: {one.name} starts from {missing[0]!r}, which is no row above it")
             starts = tuple(rows[start] for start in one.start_from)
+            if chained := [start.name for start in starts if start.starts]:
+                raise ConfigError(f"{name}: {one.name} starts from {chained[0]!r}, which starts from others itself")
             rows[one.name] = Row(name, one, _merged(spec, one), _revision(spec, one), starts)
         return cls(name, spec, tuple(rows.values()))
 
@@ -255,6 +257,24 @@ class Spread:
         return self.mean - half, self.mean + half
 
 
+@dataclass(frozen=True)
+class Gap:
+    """A difference of two means and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def gap_of_means(spread: Spread, published: Mean) -> Gap:
+    """Our mean less a published one, by Welch's t; for two seeds or more on either side."""
+    assert spread.sd is not None  # callers have several seeds
+    ours, theirs = spread.sd**2 / len(spread.values), published.sd**2 / published.n
+    degrees = (ours + theirs) ** 2 / (ours**2 / (len(spread.values) - 1) + theirs**2 / (published.n - 1))
+    gap, half = spread.mean - published.value, student_t(0.95, degrees) * (ours + theirs) ** 0.5
+    return Gap(gap, gap - half, gap + half)
+
+
 def verdict(spread: Spread, expected: float, *, margin: float) -> str:
     """By rule: *matches* inside the interval of a single run or the margin, else *above* or *below*."""
     interval = spread.single_run
@@ -292,11 +312,19 @@ def _ranks(values: Sequence[float]) -> list[float]:
     return [sum(other < one for other in values) + (sum(other == one for other in values) + 1) / 2 for one in values]
 
 
+def is_of(row: Row, line: Line) -> bool:
+    """Whether a line tells of a run of a row as it is now, finished or not."""
+    return bool((line["table"], line["row"], line["row_sha256"]) == (row.table, row.name, row.sha256))
+
+
 def current(row: Row, lines: Sequence[Line]) -> list[Line]:
-    """The finished runs of a row as it is now, by seed; of runs that were made twice, the first."""
+    """The finished runs of a row as it is now, by seed; of runs that were made twice, the first.
+
+    Where some had other training rows than the newest one, they do not count.
+    """
+    finished = [line for line in lines if is_of(row, line) and line["status"] == "ok"]
     found: dict[int, Line] = {}
-    for line in lines:
-        is_its = (line["table"], line["row"], line["row_sha256"]) == (row.table, row.name, row.sha256)
-        if is_its and line["status"] == "ok":
+    for line in finished:
+        if line.get("data_sha256") == finished[-1].get("data_sha256"):
             found.setdefault(line["seed"], line)
     return [found[seed] for seed in sorted(found)]

@@ -1,36 +1,60 @@
 """The page of reproduced tables, drawn from result lines alone: values, intervals, verdicts, and what was not run."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from crossfield.data.public import public_set
 from crossfield.pages.render import markdown_table
-from crossfield.proof import Line, Row, Spread, Table, current, is_comparable, judge, rank_correlation, verdict
+from crossfield.proof import (
+    Gap,
+    Line,
+    Row,
+    Spread,
+    Table,
+    current,
+    gap_of_means,
+    is_comparable,
+    is_of,
+    judge,
+    rank_correlation,
+    verdict,
+)
 
 HEAD = """# Benchmarks
 
-Drawn by `crossfield reproduce --table` from the result lines in `benchmarks/results/` alone: published tables, run
-again. A row is one command, `crossfield reproduce TABLE ROW`; a run that is there already is skipped, one that was
-stopped goes on. Epochs and settings are chosen on validation rows or not at all, never on test rows.
+Published tables, run again: numbers, counts and verdicts are drawn by `crossfield reproduce --table` from the result
+lines in `benchmarks/results/` alone, texts and notes are written by hand. A row is one command,
+`crossfield reproduce TABLE ROW`; a run whose line is there already is skipped (`--results` and `--work` name another
+place to run it all anew), one that was stopped goes on. Epochs and settings are chosen on validation rows or not at
+all, never on test rows.
 
 **Verdicts are by rule.** With several seeds a row *matches* where the published value lies inside the 95 % interval for
-one more run of ours (mean ± t s √(1 + 1/n)), or differs from our mean by no more than the table's margin; else it is
-*above* or *below* it. With one seed the margin alone decides. *Published value uncertain* and *different protocol* are
-said of the row beforehand, with the reason below the table, and the rule's word stands behind them. A row is
-*comparable* where a value is published that came about under the same protocol, uncertain ones included. The interval
-is as wide as our own seeds scatter, and wide in any case with two or three of them (t is 12.7 and 4.3): such a row
-matches more easily. Where seeds lie far apart the row is named below its table.
+one more run of ours (mean ± t s √(1 + 1/n), s the standard deviation over the n seeds), or differs from our mean by no
+more than the table's margin; else it is *above* or *below* it. With one seed the margin alone decides. *Published value
+uncertain* and *different protocol* are said of the row beforehand, with the reason below the table, and the rule's word
+stands behind them. A row is *comparable* where a value is published for the same model, data and metric and no
+different protocol is said; where a source chose its epochs or settings on the test part, the table's text says so. The
+interval is as wide as our own seeds scatter, and wide in any case with two or three of them (t is 12.7 and 4.3): such a
+row matches more easily. Rows with a wide interval are named below their table.
 
-n is the number of seeds, of how many that the table plans where some are still to be run. s per run is seconds by the
-clock on the threads that `crossfield reproduce --threads` gives it, one by default, while other runs shared the
-machine: it compares no models. MB is the highest peak of memory, a dash where older runs did not record it."""
+A value is the mean over seeds ± their standard deviation. n is the number of seeds, of how many that the table plans
+where some are still to be run. s per run is seconds of training (of solved models, of everything) by the clock on the
+threads that `crossfield reproduce --threads` gives it, one by default, while other runs shared the machine: it compares
+no models. MB is the highest peak of memory of the runs that recorded it. Lines of a row that has changed since, or that
+ran on other training rows, stay in the results and do not count. [BARS](https://openbenchmark.github.io/BARS/) is an
+open benchmark of recommenders, run with the library FuxiCTR; its value is that of one run, selected among settings."""
 _WIDE = 3.0
-"""Standard deviations of so many margins are wide: the interval decides there, and the margin hardly matters."""
+"""Intervals of more than so many margins on either side are wide: the margin hardly matters there."""
+_ENOUGH_TO_RANK = 6
+"""Rows from which on a rank correlation is told."""
 
 
 def proof_page(tables: Sequence[Table], lines: Mapping[str, Sequence[Line]]) -> str:
     """The whole page; ``lines`` are the result lines by table name."""
-    ran = [table for table in tables if any(current(row, lines.get(table.name, ())) for row in table.rows)]
+    ran = [
+        table for table in tables if any(is_of(row, line) for row in table.rows for line in lines.get(table.name, ()))
+    ]
     rest = [table for table in tables if table not in ran]
     parts = [HEAD, *(part for table in ran for part in table_section(table, lines))]
     return "\n\n".join([*parts, *(not_run_section(rest) if rest else [])]) + "\n"
@@ -43,14 +67,15 @@ def table_section(table: Table, lines: Mapping[str, Sequence[Line]]) -> list[str
     done = [row for row in table.rows if runs[row.name]]
     done.sort(key=lambda row: -_spread(runs[row.name], table.spec.metrics[0]).mean)
     head = f"`crossfield reproduce {table.name}`, on {table.spec.data}. Published: {table.spec.published}."
+    head += _run_with(runs)
     parts = [f"## {table.spec.title}", _flat(table.spec.about), head, rows_table(table, done, runs)]
-    parts += [
-        told for told in (_summary(table, done, runs), _scatter(table, done, runs), _failures(table, mine)) if told
-    ]
+    told = (_summary(table, runs), _beside_means(done, runs, table.spec.metrics[0]), _scatter(table, done, runs))
+    parts += [one for one in (*told, _failures(table, mine, runs)) if one]
     parts += picked_on_test(table, done, runs)
     if table.spec.compare:
         parts += paired_section(table, done, runs, lines.get(table.spec.compare, ()))
-    notes = [f"- {row.name}: {note}" for row in done for note in _notes(row)]
+    first = table.spec.metrics[0]
+    notes = [f"- {row.name}: {note}" for row in done for note in _notes(row, _gap(row, runs[row.name], first))]
     absent = [row.name for row in table.rows if not runs[row.name]]
     parts += ["\n".join(notes)] if notes else []
     return [*parts, *([f"Not run here: {', '.join(absent)}."] if absent else [])]
@@ -90,39 +115,67 @@ def _spread(lines: Sequence[Line], metric: str) -> Spread:
     return Spread(tuple(line["metrics"][metric] for line in lines))
 
 
-def _summary(table: Table, rows: Sequence[Row], runs: Mapping[str, Sequence[Line]]) -> str:
-    """How many rows reach the published value, and whether models come in the published order."""
-    first = table.spec.metrics[0]
-    counted = [row for row in rows if is_comparable(row, first)]
-    if not counted:
+def _run_with(runs: Mapping[str, Sequence[Line]]) -> str:
+    """Devices and versions of all lines that count."""
+    some = [line for lines in runs.values() for line in lines if "versions" in line]
+    devices = sorted({line["device"] for line in some})
+    packages = sorted({f"{name} {line['versions'][name]}" for line in some for name in ("torch", "numpy", "polars")})
+    return f" Run on {', '.join(devices)} with {', '.join(packages)}." if some else ""
+
+
+def _summary(table: Table, runs: Mapping[str, Sequence[Line]]) -> str:
+    """How many rows reach the published value and by what, and whether models come in the published order."""
+    first, margin = table.spec.metrics[0], table.spec.margin
+    counted = [row for row in table.rows if is_comparable(row, first)]
+    pairs = [(_spread(runs[row.name], first), row.spec.expected[first]) for row in counted if runs[row.name]]
+    if not pairs:
         return ""
-    spreads = [_spread(runs[row.name], first) for row in counted]
-    published = [row.spec.expected[first] for row in counted]
-    verdicts = [verdict(one, value, margin=table.spec.margin) for one, value in zip(spreads, published, strict=True)]
-    reached = sum(one != "below" for one in verdicts)
-    told = f"**{reached} of {len(counted)} comparable rows match or are above the published value.**"
-    if len(counted) < 3:
-        return told
-    order = rank_correlation([one.mean for one in spreads], published)
-    noise = sum(abs(one.mean - value) <= table.spec.margin for one, value in zip(spreads, published, strict=True))
-    return (
-        f"{told} Spearman's rank correlation of our means with the published values: {order:.2f}. "
-        f"Differences inside the margin of {table.spec.margin}: {noise}."
+    said = Counter(
+        "near" if abs(spread.mean - value) <= margin else verdict(spread, value, margin=margin)
+        for spread, value in pairs
     )
+    told = (
+        f"**{len(pairs) - said['below']} of {len(pairs)} comparable rows match or are above the published value**: "
+        f"{said['near']} within the margin of {margin}, {said['matches']} by the scatter of their own seeds alone, "
+        f"{said['above']} above."
+    )
+    if left := len(counted) - len(pairs):
+        told += f" {left} more are still to be run."
+    if len(pairs) >= _ENOUGH_TO_RANK:
+        order = rank_correlation([spread.mean for spread, _ in pairs], [value for _, value in pairs])
+        told += f" Spearman's rank correlation of our means with the published values: {order:.2f}."
+    return told
+
+
+def _beside_means(rows: Sequence[Row], runs: Mapping[str, Sequence[Line]], metric: str) -> str:
+    """Our means beside published means over seeds, which are no selected runs."""
+    gaps = {row.name: gap for row in rows if (gap := _gap(row, runs[row.name], metric))}
+    if not gaps:
+        return ""
+    clear = [f"{name} ({gap.mean:+.5f})" for name, gap in gaps.items() if not gap.low <= 0 <= gap.high]
+    above = sum(gap.mean > 0 for gap in gaps.values())
+    return (
+        f"Of the {len(gaps)} rows with a published mean over seeds our mean is above it in {above} and below in "
+        f"{len(gaps) - above}; beyond the 95 % interval of the difference: {', '.join(clear) or 'none'}."
+    )
+
+
+def _gap(row: Row, some: Sequence[Line], metric: str) -> Gap | None:
+    published, spread = row.spec.mean, _spread(some, metric) if some else None
+    if published is None or spread is None or spread.sd is None:
+        return None
+    return gap_of_means(spread, published)
 
 
 def _scatter(table: Table, rows: Sequence[Row], runs: Mapping[str, Sequence[Line]]) -> str:
     """Rows that match for the width of their own seeds' interval."""
     first, margin = table.spec.metrics[0], table.spec.margin
-    spreads = {row.name: _spread(runs[row.name], first) for row in rows if first in row.spec.expected}
-    wide = [
-        f"{name} (standard deviation {one.sd:.5f})" for name, one in spreads.items() if (one.sd or 0) > _WIDE * margin
-    ]
-    return (
-        f"Seeds that scatter by more than {_WIDE:g} margins, so that a match says little: {', '.join(wide)}."
-        if wide
-        else ""
-    )
+    intervals = {row.name: _spread(runs[row.name], first).single_run for row in rows if first in row.spec.expected}
+    halves = {name: (one[1] - one[0]) / 2 for name, one in intervals.items() if one is not None}
+    wide = [f"{name} (± {half:.5f})" for name, half in halves.items() if half > _WIDE * margin]
+    if not wide:
+        return ""
+    return f"Intervals of more than {_WIDE:g} margins on either side, so that a match says little: {', '.join(wide)}."
 
 
 def picked_on_test(table: Table, rows: Sequence[Row], runs: Mapping[str, Sequence[Line]]) -> list[str]:
@@ -134,9 +187,11 @@ def picked_on_test(table: Table, rows: Sequence[Row], runs: Mapping[str, Sequenc
         if picked:
             spreads = [Spread(tuple(one[name] for one in picked)) for name in metrics]
             expected = row.spec.expected.get(first)
-            said = "-" if expected is None else verdict(spreads[0], expected, margin=table.spec.margin)
-            published = "-" if expected is None else f"{expected:.5f}"
-            cells.append((row.name, str(len(picked)), *map(value_text, spreads), published, said))
+            if expected is None or row.spec.source:  # a source of its own has a rule of its own
+                said, published = "-", "-"
+            else:
+                said, published = judge(row, spreads[0], metric=first, margin=table.spec.margin), f"{expected:.5f}"
+            cells.append((row.name, _count(table, row, picked), *map(value_text, spreads), published, said))
     if not cells:
         return []
     return [
@@ -156,11 +211,9 @@ def paired_section(
         theirs = {line["seed"]: line for line in current(against.row(row.name), others)}
         pairs = [(line, theirs[line["seed"]]) for line in runs[row.name] if line["seed"] in theirs]
         if pairs:
-            cells.append((row.name, str(len(pairs)), *(_difference(pairs, name) for name in metrics), _ratio(pairs)))
-    head = ("row", "n", *(f"difference of {name}" for name in metrics), "time")
-    told = (
-        f"Differences to the table {table.spec.compare}, paired by seed: mean and its 95 % interval; time as a share."
-    )
+            cells.append((row.name, str(len(pairs)), *(_difference(pairs, name) for name in metrics)))
+    head = ("row", "n", *(f"difference of {name}" for name in metrics))
+    told = f"Differences to the table {table.spec.compare}, paired by seed: mean and its 95 % interval."
     return [told, markdown_table(head, cells)] if cells else []
 
 
@@ -170,19 +223,25 @@ def _difference(pairs: Sequence[tuple[Line, Line]], metric: str) -> str:
     return f"{spread.mean:+.5f}" + (f" [{interval[0]:+.5f}, {interval[1]:+.5f}]" if interval else "")
 
 
-def _ratio(pairs: Sequence[tuple[Line, Line]]) -> str:
-    return f"{mean(ours['seconds'] for ours, _ in pairs) / mean(theirs['seconds'] for _, theirs in pairs):.2f}"
+def _failures(table: Table, lines: Sequence[Line], runs: Mapping[str, Sequence[Line]]) -> str:
+    done = {(name, line["seed"]) for name, some in runs.items() for line in some}
+    failed = {
+        (line["row"], line["seed"]): _flat(line.get("error", ""))
+        for line in lines
+        if line["table"] == table.name and line["status"] != "ok"
+    }
+    told = [
+        f"{name} (seed {seed}: {error}{'; run again since' if (name, seed) in done else ''})"
+        for (name, seed), error in sorted(failed.items())
+    ]
+    return f"Failed runs, kept in the results: {', '.join(told)}." if told else ""
 
 
-def _failures(table: Table, lines: Sequence[Line]) -> str:
-    failed = [line for line in lines if line.get("table") == table.name and line["status"] != "ok"]
-    names = sorted({f"{line['row']} (seed {line['seed']})" for line in failed})
-    return f"Failed runs, kept in the results: {', '.join(names)}." if names else ""
-
-
-def _notes(row: Row) -> list[str]:
+def _notes(row: Row, gap: Gap | None = None) -> list[str]:
     spec = row.spec
     mean_of = f"published mean of {spec.mean.n} seeds {spec.mean.value:.5f} ± {spec.mean.sd:.5f}" if spec.mean else None
+    if gap is not None:
+        mean_of = f"{mean_of}; ours differs by {gap.mean:+.5f} [{gap.low:+.5f}, {gap.high:+.5f}]"
     source = f"published: {spec.source}" if spec.source else None
     uncertain = f"published value uncertain: {spec.uncertain}" if spec.uncertain else None
     protocol = f"different protocol: {spec.protocol}" if spec.protocol else None
@@ -193,18 +252,26 @@ def not_run_section(tables: Sequence[Table]) -> list[str]:
     """Tables without any run here, with what they would need and what is published."""
     parts = [
         "## Not run here",
-        "Ready to run where the full files are: `crossfield data NAME` says which and where from.",
+        "Ready to run where the files are: `crossfield data NAME` says which and where from.",
     ]
     for table in tables:
-        metrics = table.spec.metrics
-        rows = [
-            (row.name, *(f"{row.spec.expected[one]:.5f}" if one in row.spec.expected else "-" for one in metrics))
-            for row in table.rows
-        ]
         needs = f"`crossfield reproduce {table.name}` needs {public_set(table.spec.data).about}."
         parts += [f"### {table.spec.title}", f"{_flat(table.spec.about)} {needs} Published: {table.spec.published}."]
-        parts += [markdown_table(("row", *(f"published {one}" for one in metrics)), rows)]
+        parts += _published_rows(table)
     return parts
+
+
+def _published_rows(table: Table) -> list[str]:
+    metrics = table.spec.metrics
+    if not any(row.spec.expected for row in table.rows):
+        return [f"Rows: {', '.join(row.name for row in table.rows)}."]
+    rows = [
+        (row.name, *(f"{row.spec.expected[one]:.5f}" if one in row.spec.expected else "-" for one in metrics))
+        for row in table.rows
+    ]
+    notes = [f"- {row.name}: {note}" for row in table.rows for note in _notes(row)]
+    drawn = markdown_table(("row", *(f"published {one}" for one in metrics)), rows)
+    return [drawn, "\n".join(notes)] if notes else [drawn]
 
 
 def _flat(text: str) -> str:

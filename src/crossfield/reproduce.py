@@ -1,10 +1,13 @@
 """Run the rows of a table of published results: each seed in a process of its own, resumed where it stopped."""
 
+import hashlib
+import json
 import multiprocessing
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -13,17 +16,22 @@ from typing import Any
 import torch
 
 from crossfield.data.public import RankingTest
-from crossfield.errors import CrossfieldError
+from crossfield.data.public.record import data_folder
+from crossfield.errors import DataError, InUseError
 from crossfield.files import append_line, make_folder, read_lines
 from crossfield.memory import peak_memory
 from crossfield.models import CATALOGUE
 from crossfield.models.base import Solved
 from crossfield.parts import part
-from crossfield.proof import Row, Table, current
+from crossfield.preparation import data_sha256
+from crossfield.proof import Line, Row, Table, current
 from crossfield.ranker import Ranker
 
 Say = Callable[[str], None]
 _ABOUT = ("lib", "model", "dataset", "parameters", "train_rows", "valid", "best_epoch", "threads", "versions")
+_SHA256 = ("data_sha256", "valid_sha256", "recipe_sha256")
+_BUSY = "busy"
+"""The status of a run that another process is at: no line is written of it."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +48,25 @@ class Trial:
     def run(self) -> dict[str, Any]:
         """Train and measure; a result line, of a failed run too."""
         torch.set_num_threads(self.threads)
-        head = {"table": self.table.name, "row": self.row.name, "recipe": self.row.recipe_name, "seed": self.seed}
+        commit = _commit()  # of the code that is about to train
         try:
-            found = self._measure()
-            status = {"status": "ok"}
-        except CrossfieldError as error:
-            # Result lines are published: where the runs lie on this machine is nobody's business.
-            found, status = {}, {"status": "failed", "error": str(error).replace(f"{self.work}/", "")}
-        rest = {"device": _device_name(self.device), "row_sha256": self.row.sha256, "commit": _commit()}
-        return {**head, **status, **found, **rest}
+            return self.line("ok", **self._measure(), commit=commit)
+        except InUseError as error:
+            return self.line(_BUSY, error=str(error))
+        except Exception as error:  # torch has errors of its own for want of memory, for instance
+            return self.line("failed", error=self._public(f"{type(error).__name__}: {error}"), commit=commit)
+
+    def line(self, status: str, **found: Any) -> dict[str, Any]:
+        """A result line."""
+        head = {"table": self.table.name, "row": self.row.name, "recipe": self.row.recipe_name, "seed": self.seed}
+        rest = {"device": _device_name(self.device), "row_sha256": self.row.sha256}
+        return {**head, "status": status, **found, **rest}
+
+    def _public(self, text: str) -> str:
+        """Without where runs and data lie on this machine: result lines are published."""
+        for folder in (self.work, data_folder()):
+            text = text.replace(f"{folder}/", "")
+        return text
 
     def _measure(self) -> dict[str, Any]:
         starts = [str(self._fitted(self.table.row(name)).folder) for name in self.row.spec.start_from]
@@ -65,15 +83,16 @@ class Trial:
             "seconds": about.get("train_seconds", about["seconds"]),
             "train_sps": about.get("train_sps"),
             "peak_mb": round(peak_memory() / 1e6),
-            "data_sha256": about["data_sha256"],
-            "recipe_sha256": about["recipe_sha256"],
+            **{key: about.get(key) for key in _SHA256},
         }
 
     def _fitted(self, row: Row, starts: Sequence[str] = ()) -> "_Fitted":
         """A row's run of this seed, trained as far as it is not yet; solved models are not kept, they can be large."""
         recipe = row.recipe(self.seed, threads=self.threads, start_from=starts or None)
-        folder = self.work / row.table / f"{row.name}-{row.sha256[:8]}" / f"seed-{self.seed}"
         parts = part(recipe)
+        of_rows = json.dumps(data_sha256(parts.train), sort_keys=True)
+        key = hashlib.sha256(f"{row.sha256} {of_rows}".encode()).hexdigest()[:8]
+        folder = self.work / row.table / f"{row.name}-{key}" / f"seed-{self.seed}"
         is_solved = issubclass(CATALOGUE[recipe.name], Solved)
         out = None if is_solved else folder
         ranker = Ranker(recipe, device=self.device)
@@ -102,24 +121,42 @@ def reproduce(
 ) -> int:
     """Run what is missing of a table and append a line per run to ``results``/TABLE.jsonl; the number that failed.
 
-    Rows that others start from come first. A finished run is skipped, a failed one tried again. Raises ConfigError on
-    an unknown row.
+    Rows that others start from come first. A finished run is skipped unless it had other training rows than those here,
+    a failed one is tried again. Raises ConfigError on an unknown row, DataError where there are runs to do and no data.
     """
     make_folder(results)
     path = results / f"{table.name}.jsonl"
-    lines = read_lines(path) if path.is_file() else []
-    trials = [
-        Trial(table, row, seed, work, threads, device)
-        for row, seed in missing(table, table.pick(rows), lines, seeds=seeds)
-    ]
+    picked = table.pick(rows)
+    lines: list[Line] = list(read_lines(path)) if path.is_file() else []
+    try:
+        lines = _of_rows_here(picked, lines)
+    except DataError:
+        if any(missing(table, picked, lines, seeds=seeds)):
+            raise
+    wanted = missing(table, picked, lines, seeds=seeds)
+    trials = [Trial(table, row, seed, work, threads, device) for row, seed in wanted]
     say(f"{table.name}: {len(trials)} runs to do")
     failed = 0
     waves = [[one for one in trials if bool(one.row.spec.start_from) == late] for late in (False, True)]
-    for done, line in enumerate((line for wave in waves for line in _run_all(wave, jobs)), start=1):
-        append_line(path, line)
-        failed += line["status"] != "ok"
+    for done, line in enumerate((line for wave in waves for line in run_all(wave, jobs)), start=1):
+        if line["status"] != _BUSY:
+            append_line(path, line)
+        failed += line["status"] == "failed"
         say(f"{done:>3} of {len(trials)}  {line['row']}, seed {line['seed']}: {_told(line, table.spec.metrics)}")
     return failed
+
+
+def _of_rows_here(rows: Sequence[Row], lines: Sequence[Line]) -> list[Line]:
+    """The lines of runs on the training rows that are here; raises DataError where there are none."""
+    here: dict[str, dict[str, str]] = {}
+    for row in rows:
+        here.setdefault(_section(row), data_sha256(part(row.recipe(0)).train))
+    names = {row.name: here[_section(row)] for row in rows}
+    return [line for line in lines if names.get(line["row"]) == line.get("data_sha256")]
+
+
+def _section(row: Row) -> str:
+    return json.dumps(row.values["data"], sort_keys=True)
 
 
 def missing(
@@ -145,27 +182,34 @@ def _run_here(trial: Trial) -> dict[str, Any]:
     return trial.run()
 
 
-def _run_all(trials: Sequence[Trial], jobs: int) -> Iterator[dict[str, Any]]:
-    """Result lines as they come, each from a fresh process: its peak memory is its own."""
-    if not trials:
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(jobs, len(trials)), mp_context=context, max_tasks_per_child=1)
+def _run_apart(trial: Trial) -> dict[str, Any]:
+    """The result line of a fresh process: its peak memory is its own."""
     try:
-        futures: list[Future[dict[str, Any]]] = [pool.submit(_run_here, one) for one in trials]
-        for future in as_completed(futures):
-            yield future.result()
-    except BaseException:  # an interrupt, mostly: runs save where they are, and end
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(_run_here, trial).result()
+    except BrokenProcessPool:
+        return trial.line("failed", error="its process was killed; memory may have been short", commit=_commit())
+
+
+def run_all(trials: Sequence[Trial], jobs: int) -> Iterator[dict[str, Any]]:
+    """Result lines as they come, so many at once, each from a process of its own."""
+    with ThreadPoolExecutor(jobs) as threads:
+        futures = [threads.submit(_run_apart, one) for one in trials]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:  # an interrupt, mostly: runs save where they are, and end
+            threads.shutdown(wait=False, cancel_futures=True)
+            while left := [one for one in futures if not one.done()]:
+                for worker in multiprocessing.active_children():
+                    worker.terminate()
+                wait(left, timeout=1)
+            raise
 
 
 def _told(line: Mapping[str, Any], metrics: Sequence[str]) -> str:
     if line["status"] != "ok":
-        return f"failed: {line['error']}"
+        return f"{line['status']}: {line['error']}"
     return ", ".join(f"{name} {line['metrics'][name]:.5f}" for name in metrics) + f" in {line['seconds']:.0f} s"
 
 
@@ -187,7 +231,11 @@ def _device_name(device: str) -> str:
 
 
 def _commit() -> str | None:
-    """The commit of a checkout this runs from; None for an installed package."""
-    call = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(call, capture_output=True, text=True)
-    return done.stdout.strip() or None
+    """The commit of a checkout this runs from; None for an installed package, and where there is no git."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
+        done = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -35,19 +35,18 @@ def test_two_quick_rows_stay_in_their_committed_intervals(program: Program, tmp_
 
 @needs_frappe
 @pytest.mark.slow
-def test_a_stopped_table_saves_its_run_and_goes_on(tmp_path: Path) -> None:
+def test_a_stopped_table_saves_its_run(tmp_path: Path) -> None:
     options = ["--seeds", "1", "--results", str(tmp_path), "--work", str(tmp_path / "runs")]
     command = [sys.executable, "-m", "crossfield", "reproduce", "frappe", "dualmlp", *options]
-    folder = f"dualmlp-{Table.read('frappe').row('dualmlp').sha256[:8]}"
-    checkpoints = tmp_path / "runs" / "frappe" / folder / "seed-0" / "work" / "checkpoints"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         started = time.monotonic()
-        while not (checkpoints / "log.jsonl").is_file() and time.monotonic() - started < 60:
+        while not (logs := list(tmp_path.glob("runs/frappe/dualmlp-*/seed-0/work/checkpoints/log.jsonl"))):
+            assert time.monotonic() - started < 120, "no step was made"
             time.sleep(0.2)
         time.sleep(2)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 143
-    assert [one for one in checkpoints.iterdir() if one.is_dir()], "no checkpoint was saved"
+    assert [one for one in logs[0].parent.iterdir() if one.is_dir()], "no checkpoint was saved"
     assert not (tmp_path / "frappe.jsonl").exists() or not read_lines(tmp_path / "frappe.jsonl")
 
 
