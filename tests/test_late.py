@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from crossfield.late import EXACT_AFTER, idle_adam
+from crossfield.late import BETA1, BETA2, EXACT_AFTER, idle_adam
 
-BETAS, EPS = (0.9, 0.999), 1e-8
+BETAS, EPS = (BETA1, BETA2), 1e-8
 
 
 def one_by_one(mean: torch.Tensor, square: torch.Tensor, last: int, now: int) -> torch.Tensor:
@@ -27,7 +27,7 @@ def test_many_steps_at_once_are_as_many_steps(last: int, missed: int, size: floa
     mean, square = size * torch.randn(4, 3, dtype=torch.float64), size**2 * torch.rand(4, 3, dtype=torch.float64)
     expected = one_by_one(mean, square, last, last + missed)
     kept_mean, kept_square = mean.clone(), square.clone()
-    moved = idle_adam(*BETAS).move(kept_mean, kept_square, eps=EPS, last=torch.full((4,), last), now=last + missed)
+    moved = idle_adam().move(kept_mean, kept_square, eps=EPS, last=torch.full((4,), last), now=last + missed)
     torch.testing.assert_close(moved, expected, rtol=error, atol=0)
     torch.testing.assert_close(kept_mean, mean * BETAS[0] ** missed, rtol=1e-12, atol=0)
     torch.testing.assert_close(kept_square, square * BETAS[1] ** missed, rtol=1e-12, atol=0)
@@ -35,5 +35,5 @@ def test_many_steps_at_once_are_as_many_steps(last: int, missed: int, size: floa
 
 def test_rows_that_missed_nothing_and_rows_that_never_moved_stay() -> None:
     mean, square = torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [0.0]])
-    moved = idle_adam(*BETAS).move(mean, square, eps=EPS, last=torch.tensor([5, 0]), now=5)
+    moved = idle_adam().move(mean, square, eps=EPS, last=torch.tensor([5, 0]), now=5)
     assert moved.tolist() == [[0.0], [0.0]] and mean.tolist() == [[1.0], [0.0]]

@@ -486,12 +486,13 @@ def test_rows_that_wait_are_where_adam_over_whole_tables_has_them_whenever_they_
         ):
             torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-9)
         assert (late.arena.weight - whole.arena.weight).abs().max() > 1e-4, "some rows must wait"
+        if steps.start == 0:
+            waiting.scale_lr(0.1)  # rows that wait have steps to make at the rate before
+            optimizers.scale_lr(0.1)
         torch.testing.assert_close(late.eval()(IDS), whole.eval()(IDS), rtol=0, atol=1e-9)
         torch.testing.assert_close(late.arena.weight, whole.arena.weight, rtol=0, atol=1e-9)
         late.train()
         whole.train()
-        waiting.scale_lr(0.1)
-        optimizers.scale_lr(0.1)
     kept, expected = waiting.state_dict()["embedding"]["state"][0], optimizers.state_dict()["embedding"]["state"][0]
     assert kept.keys() == expected.keys()
     for name, value in expected.items():
@@ -499,23 +500,52 @@ def test_rows_that_wait_are_where_adam_over_whole_tables_has_them_whenever_they_
 
 
 @pytest.mark.usefixtures("rows_wait")
-def test_a_step_with_many_ids_moves_whole_tables_and_rows_wait_again_afterwards(
+def test_a_step_with_many_ids_moves_whole_tables_and_some_steps_later_rows_wait_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = OptimConfig(optimizer="adam", lr=0.01)
     late, whole = TwoPart(), TwoPart()
     waiting, optimizers = build_optimizers(late, config), build_optimizers(whole, config)
     waiting.defer(late)
+    monkeypatch.setattr("crossfield.optim._STEPS_APART", 2.0)
     kinds = []
     for step in range(24):
-        monkeypatch.setattr("crossfield.optim._ROWS_PER_ID", 100 if step % 5 == 4 else 1)
+        monkeypatch.setattr("crossfield.optim._ROWS_PER_ID", 100 if step % 6 == 4 else 1)
         follow(late, waiting, steps=range(step, step + 1))
         follow(whole, optimizers, steps=range(step, step + 1))
         kinds.append(late.arena.weight.grad is not None and late.arena.weight.grad.is_sparse)
-    assert kinds == [step >= 3 and step % 5 != 4 for step in range(24)]
+    assert kinds == [step >= 3 and step % 6 not in (4, 5) for step in range(24)]
     waiting.release(late)
-    assert late.arena.late is None
-    torch.testing.assert_close(late.arena.weight, whole.arena.weight, rtol=0, atol=1e-9)
+    for mine, theirs in zip(
+        follow(late, waiting, steps=range(20)), follow(whole, optimizers, steps=range(20)), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-9)
+    assert late.arena.weight.grad is not None and not late.arena.weight.grad.is_sparse
+
+
+def test_a_dense_gradient_after_sparse_ones_finds_all_rows_where_they_have_to_be() -> None:
+    mine, theirs = table(), table()
+    adam, reference = Adam([mine], 0.01), torch.optim.Adam([theirs], 0.01)
+    torch.manual_seed(0)
+    for step in range(1200):
+        values = torch.randn(1, DIM, dtype=torch.float64)
+        rows = torch.tensor([step % 3])
+        theirs.grad = torch.zeros_like(theirs)
+        theirs.grad[rows] = values
+        is_dense = step < 1000 or step == 1150
+        mine.grad = theirs.grad.clone() if is_dense else sparse(rows.tolist(), values)
+        adam.step()
+        reference.step()
+    adam.settle()
+    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-9)
+
+
+@pytest.mark.usefixtures("rows_wait")
+def test_new_optimisers_of_a_model_know_nothing_of_rows_that_waited_for_others() -> None:
+    model = TwoPart()
+    build_optimizers(model, OptimConfig(optimizer="adam")).defer(model)
+    build_optimizers(model, OptimConfig(optimizer="lazy_adam"))
+    assert model.arena.late is None and model.arena.sparse
 
 
 @pytest.mark.usefixtures("rows_wait")

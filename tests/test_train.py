@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from crossfield import optim
 from crossfield.batch import Batch
 from crossfield.data.encode import Encoded
 from crossfield.data.store import Position, Reader, Store, write_store
@@ -25,6 +26,7 @@ from crossfield.models.deepfm import DeepFM, DeepFMConfig
 from crossfield.models.finalnet import FinalNet, FinalNetConfig
 from crossfield.models.mf import MF, MFConfig
 from crossfield.objectives import Branches, bce_objective, distillation_objective
+from crossfield.optim import Adam
 from crossfield.schema import Field, Kind, ModelSchema
 from crossfield.train import Report, TrainConfig, Trainer, TrainResult
 
@@ -251,6 +253,52 @@ def test_interrupted_while_rows_wait_and_resumed_is_uninterrupted(store: Store, 
     result = resumed.fit(resume=True, **WAITING)
     assert f"resumed after step {step}" in result.notes and result.history == expected.history
     assert weights(resumed.model) == weights(straight.model)
+
+
+@pytest.mark.usefixtures("rows_wait")
+@pytest.mark.parametrize("name", ["_add", "_put"])
+def test_interrupted_while_waiting_rows_catch_up_and_resumed_is_uninterrupted(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    straight = Run(store, evaluate=train_loss(store))
+    expected = straight.fit(**WAITING)
+    settle, work = Adam._settle, getattr(optim, name)
+
+    def stop(*given: Any) -> None:
+        work(*given)
+        monkeypatch.setattr(optim, name, work)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def settle_and_stop(self: Adam, weight: Tensor, group: Any) -> bool:
+        if "moved" in self.state.get(weight, ()):
+            monkeypatch.setattr(optim, name, stop)
+            monkeypatch.setattr(Adam, "_settle", settle)
+        return settle(self, weight, group)
+
+    monkeypatch.setattr(Adam, "_settle", settle_and_stop)
+    broken = Run(store, tmp_path, evaluate=train_loss(store))
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit(**WAITING)
+    resumed = Run(store, tmp_path, evaluate=train_loss(store))
+    assert resumed.fit(resume=True, **WAITING).history == expected.history
+    assert weights(resumed.model) == weights(straight.model)
+
+
+@pytest.mark.usefixtures("rows_wait")
+def test_a_run_whose_rows_waited_goes_on_where_they_cannot(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain: dict[str, Any] = {"evaluate": train_loss(store), "model_config": DeepFMConfig(embedding_dim=4, deep=(8,))}
+    straight = Run(store, **plain)
+    straight.fit(**WAITING)
+    broken = Run(store, tmp_path, objective=at_call(9, press_ctrl_c), **plain)
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit(**WAITING)
+    monkeypatch.setattr(Trainer, "_rows_may_wait", False)
+    resumed = Run(store, tmp_path, **plain)
+    resumed.fit(resume=True, **WAITING)
+    for mine, theirs in zip(resumed.model.parameters(), straight.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("step", [2, 9])

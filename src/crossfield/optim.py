@@ -11,7 +11,7 @@ from torch.optim.adam import adam
 
 from crossfield.config import Config
 from crossfield.files import typed
-from crossfield.late import EXACT_AFTER, idle_adam
+from crossfield.late import BETA1, BETA2, EXACT_AFTER, idle_adam
 from crossfield.layers.embedding import DenseEmbedding, EmbeddingArena, is_padded
 from crossfield.mapped import fetch, zeros_beside
 
@@ -61,6 +61,10 @@ def _unwrapped(method: Any) -> Any:
 
 _MOVED = "moved"
 """In Adam's state of a weight whose rows are not all as far as the others: the last step of each, [R] int64."""
+_WAIT_FROM = "wait_from"
+"""The step from which rows may wait again, after one with too many ids for that."""
+_STEPS_APART = 100.0
+"""Steps until then: where the number of ids goes up and down, all rows would catch up again and again."""
 _ROWS_AT_ONCE = 1 << 14
 _WORTH_WAITING = 1 << 22
 """Numbers of a table from which on its rows may wait."""
@@ -100,7 +104,7 @@ class Adam(QuickOptimizer):
     """
 
     def __init__(self, params: Iterable[Any], lr: float = 1e-3) -> None:
-        super().__init__(params, {"lr": lr, "betas": (0.9, 0.999), "eps": 1e-8, "fused": True})
+        super().__init__(params, {"lr": lr, "betas": (BETA1, BETA2), "eps": 1e-8, "fused": True})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -143,7 +147,7 @@ class Adam(QuickOptimizer):
         now, last = int(state["step"]), state[_MOVED].index_select(0, rows)
         if bool((last != now).any()):
             mean, square = _take(state["exp_avg"], rows), _take(state["exp_avg_sq"], rows)
-            moved = idle_adam(*group["betas"]).move(mean, square, eps=group["eps"], last=last, now=now)
+            moved = idle_adam().move(mean, square, eps=group["eps"], last=last, now=now)
             _add(weight, rows, moved.mul_(-group["lr"]))
             _put(state["exp_avg"], rows, mean)
             _put(state["exp_avg_sq"], rows, square)
@@ -518,14 +522,15 @@ class Optimizers:
             part = by_weight.get(id(arena.weight))
             if part is None or part.l2 or not isinstance(part.optimizer, Adam):
                 continue
-            if arena.weight.is_cpu and not arena.on_disk and arena.weight.numel() >= _WORTH_WAITING:
+            if not arena.on_disk and arena.weight.numel() >= _WORTH_WAITING:
                 arena.sparse, arena.late = True, _LateRows(part.optimizer, arena.weight)
 
     def release(self, model: nn.Module) -> None:
         """Settle, and let no row wait any more."""
         self.settle()
         for arena in (module for module in model.modules() if isinstance(module, EmbeddingArena)):
-            arena.late = None
+            if arena.late is not None:
+                arena.sparse, arena.late = False, None
 
     def settle(self) -> None:
         """Let all rows that wait catch up."""
@@ -557,8 +562,13 @@ class _LateRows:
     weight: Tensor
 
     def may_wait(self, num_ids: int) -> bool:
-        steps = self.optimizer.state.get(self.weight, {}).get("step", 0)
-        return int(steps) >= EXACT_AFTER and num_ids * _ROWS_PER_ID <= len(self.weight)
+        state = self.optimizer.state.get(self.weight, {})
+        step, first = int(state.get("step", 0)), int(state.get(_WAIT_FROM, EXACT_AFTER))
+        if num_ids * _ROWS_PER_ID <= len(self.weight):
+            return step >= first
+        if _MOVED in state:
+            state[_WAIT_FROM] = state["step"] + _STEPS_APART
+        return False
 
     def catch_up(self, rows: Tensor) -> None:
         self.optimizer.catch_up(self.weight, rows)
@@ -611,7 +621,7 @@ def build_optimizers(model: nn.Module, config: OptimConfig, *, norm: Norm = norm
     dense = {id(weight) for part in parts.values() if _is_dense(part.optimizer) for weight in part.parameters}
     for module in model.modules():
         if isinstance(module, EmbeddingArena):
-            module.sparse = id(module.weight) not in dense
+            module.sparse, module.late = id(module.weight) not in dense, None
     return Optimizers(parts, clip_norm=config.clip_norm, norm=norm)
 
 

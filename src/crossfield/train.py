@@ -178,7 +178,7 @@ class Trainer:
         self._session, self._since_report, self._since_save = Stopwatch(), Stopwatch(), Stopwatch()
         self._optimizers = build_optimizers(self.model, config, norm=self._spread.norm)
         self._spread.attach(self._optimizers)
-        if self.model is self._spread.whole:
+        if self._rows_may_wait:
             self._optimizers.defer(self.model)
         self._plateau = Plateau(config.monitor, config.patience, config.min_delta)
         self._untrained = UntrainedRows(self.model.schema, self._device)
@@ -203,6 +203,11 @@ class Trainer:
         self._log = RunLog(self._folder if self._team.is_first else None, tensorboard=config.tensorboard)
         self._log.rewind(typed(int, state.get("log_lines")) if state is not None else 0)
         self._emit(self._report("start", note="; ".join(self._notes)))
+
+    @property
+    def _rows_may_wait(self) -> bool:
+        """A GPU would have to count them, and the gradients of several processes must be of one kind."""
+        return self.model is self._spread.whole and self._device.type == "cpu"
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to fit: settings that touch the steps, data, shapes of the weights."""
@@ -405,7 +410,8 @@ class Trainer:
 
     def _fill_untrained(self) -> None:
         """Make the weights fit to be measured and kept."""
-        self._optimizers.settle()
+        with self._interrupts.whole():  # a row half moved would be moved again
+            self._optimizers.settle()
         self._untrained.share(self._team.any_of)
         self._untrained.fill(self.model)
 
@@ -493,6 +499,8 @@ class Trainer:
             part.load_state_dict(state[name])
         self.model.load_state_dict(self._spread.join_model(state["model"]))
         self._optimizers.load_state_dict(self._spread.join_optimizers(state["optimizers"], self._optimizers))
+        if not self._rows_may_wait:
+            self._optimizers.settle()
         self._at = typed(_Progress, state["progress"])
         for record in self._at.history:
             typed(int, record["step"])

@@ -181,7 +181,11 @@ class EmbeddingArena(nn.Module):
 
     def find(self, rows: Tensor, names: tuple[str, ...] = ()) -> Found | None:
         """What the gradient needs to know of arena rows [n] int64; None where it is dense."""
-        if not self.seeks or not (self.late is None or self.late.may_wait(len(rows))):
+        return self._find(rows, names) if self.seeks else None
+
+    @eager
+    def _find(self, rows: Tensor, names: tuple[str, ...]) -> Found | None:
+        if self.late is not None and not self.late.may_wait(len(rows)):
             return None
         return find(rows, len(self.weight), names=names, padded=is_padded(self.weight))
 
