@@ -150,7 +150,8 @@ def _of_rows_here(rows: Sequence[Row], lines: Sequence[Line]) -> list[Line]:
     """The lines of runs on the training rows that are here; raises DataError where there are none."""
     here: dict[str, dict[str, str]] = {}
     for row in rows:
-        here.setdefault(_section(row), data_sha256(part(row.recipe(0)).train))
+        if _section(row) not in here:
+            here[_section(row)] = data_sha256(part(row.recipe(0)).train)
     names = {row.name: here[_section(row)] for row in rows}
     return [line for line in lines if names.get(line["row"]) == line.get("data_sha256")]
 
