@@ -53,9 +53,23 @@ def test_an_edited_file_is_noticed() -> None:
     assert FeatureSchema.from_json(values)["age"].kind is Kind.CATEGORICAL
 
 
-@pytest.mark.parametrize("values", [{}, {"features": [{"name": "a", "kind": "odd"}]}, {"features": [], "x": 1}])
-def test_what_is_not_a_schema_is_refused(values: dict[str, object]) -> None:
-    with pytest.raises(SchemaError, match="not a schema"):
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "not a schema: 'features' is missing; crossfield schema ROWS --out FILE writes one"),
+        ({"features": ["age"]}, "not a schema: "),
+        ({"features": [], "x": 1}, "not a schema: .*'x'"),
+        ({"features": [], "user": 7}, "not a schema: user is 7: input should be a valid string$"),
+        (
+            {"features": [{"name": "age", "kind": "numeric"}]},
+            "column 'age' cannot be of kind 'numeric'; known: dense, categorical, multi, sequence, cross$",
+        ),
+        ({"features": [{"name": "age", "kind": ["dense"]}]}, r"column 'age' cannot be of kind \['dense'\]"),
+        ({"features": [{"name": "age", "kid": "dense"}]}, "column 'age' has an unknown key 'kid'; did you mean 'kind'"),
+    ],
+)
+def test_what_is_not_a_schema_is_refused(values: dict[str, object], said: str) -> None:
+    with pytest.raises(SchemaError, match=said):
         FeatureSchema.from_json(values)
     with pytest.raises(SchemaError, match="not a model schema"):
         ModelSchema.from_json(values)

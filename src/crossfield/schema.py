@@ -3,11 +3,11 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from crossfield.errors import SchemaError, nearest
 
@@ -123,18 +123,30 @@ class FeatureSchema:
         try:
             given = dict(values)
             rest = {key: value for key, value in given.items() if key not in ("features", "label", "fingerprint")}
-            features = tuple(
-                Feature(**{**one, "kind": Kind(one["kind"]), "of": tuple(one.get("of", ()))})
-                for one in values["features"]
-            )
+            features = tuple(map(_feature, values["features"]))
             label = Label(**values["label"]) if values.get("label") else None
             schema = cls(features=features, label=label, **rest)
             _FEATURE_SCHEMA.validate_python(asdict(schema))
-        except (TypeError, KeyError, ValueError) as error:
-            raise SchemaError(f"not a schema: {error}; write one with Dataset.schema.to_json()") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where, said = ".".join(map(str, first["loc"])), first["msg"]
+            raise SchemaError(f"not a schema: {where} is {first['input']!r}: {said[:1].lower()}{said[1:]}") from None
+        except (AttributeError, TypeError, KeyError, ValueError) as error:
+            said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise SchemaError(f"not a schema: {said}; crossfield schema ROWS --out FILE writes one") from None
         if given.get("fingerprint", schema.fingerprint) != schema.fingerprint:
             raise SchemaError("the schema was changed after its fingerprint was taken; remove the key to accept it")
         return schema
+
+
+def _feature(values: Mapping[str, Any]) -> Feature:
+    """A feature from plain values; raises SchemaError naming its column where a key or its kind does not exist."""
+    name, known, kinds = values["name"], [one.name for one in fields(Feature)], [one.value for one in Kind]
+    if odd := next((key for key in values if key not in known), None):
+        raise SchemaError(f"column {name!r} has an unknown key {odd!r}{nearest(odd, known)}")
+    if (kind := values["kind"]) not in kinds:
+        raise SchemaError(f"column {name!r} cannot be of kind {kind!r}; known: {', '.join(kinds)}")
+    return Feature(**{**values, "kind": Kind(kind), "of": tuple(values.get("of", ()))})
 
 
 @dataclass(frozen=True, slots=True)

@@ -542,9 +542,10 @@ def schema(data: str, out: Path | None, settings: Mapping[str, Any]) -> Result:
         found = read_again(recipe, load_public(data).train, None, name=data)
     else:
         found = load_as(recipe, data, None)
-    if out is not None:
-        write_json(out, found.schema.to_json())
-    return Result(found.schema.to_json(), found.describe())
+    told = found.schema.to_json()
+    if out is not None:  # to be edited, and then a fingerprint would be that of another schema
+        write_json(out, {key: value for key, value in told.items() if key != "fingerprint"})
+    return Result(told, found.describe())
 
 
 def data(name: str | None, *, download_it: bool, accept_terms: bool) -> Result:

@@ -75,6 +75,15 @@ def test_a_schema_saves_the_guessing(data: Dataset, tmp_path: Path) -> None:
         load(tomorrow, schema=tmp_path / "none.json")
 
 
+def test_a_schema_file_may_be_edited_and_an_error_in_it_names_the_file(data: Dataset, tmp_path: Path) -> None:
+    file = tmp_path / "schema.json"
+    file.write_text(json.dumps(data.schema.to_json()).replace('"dense"', '"categorical"'))
+    assert load(data.frame, schema=file).schema["age"].kind is Kind.CATEGORICAL
+    file.write_text(json.dumps(data.schema.to_json()).replace('"dense"', '"numeric"'))
+    with pytest.raises(SchemaError, match=rf"^{file}: column 'age' cannot be of kind 'numeric'; known: dense, "):
+        load(data.frame, schema=file)
+
+
 def test_rows_to_predict_may_lack_the_label_of_a_headerless_file(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_text("1\t5\tx\n0\t7\ty\n")
     (tmp_path / "new.tsv").write_text("6\tx\n")

@@ -13,7 +13,7 @@ from crossfield.data.source import Layout, Source, Tabular, open_source, reading
 from crossfield.data.split import sample_frame, split_frame
 from crossfield.data.text import TEXT, can_be_category, to_floats
 from crossfield.errors import DataError, SchemaError, nearest
-from crossfield.files import read_json
+from crossfield.files import read_object
 from crossfield.schema import Feature, FeatureSchema, Kind
 
 _PART_NAMES = {2: ("train", "test"), 3: ("train", "valid", "test")}
@@ -150,7 +150,7 @@ def load(
             embed_crosses=embed_crosses,
         )
         return Dataset(source.frame, known, source.name, source.files, layout, source.spelled)
-    stored = schema if isinstance(schema, FeatureSchema) else FeatureSchema.from_json(read_json(schema))
+    stored = schema if isinstance(schema, FeatureSchema) else _read_schema(schema)
     source = open_source(data, _layout_under(stored, layout, is_file=stored is not schema))
     given = {role: column for role, column in roles.items() if column is not None}
     known = _with_roles(source, stored, label=label, positive=positive, roles=given)
@@ -161,6 +161,18 @@ def load(
     if known != stored or stored is not schema:
         known = complete_schema(source, known)
     return Dataset(source.frame, known, source.name, source.files, layout, source.spelled)
+
+
+def _read_schema(path: Path) -> FeatureSchema:
+    """The schema of a file, which is there to be edited: a fingerprint in it speaks of what it said before.
+
+    Raises CorruptError or SchemaError naming the file and what in it is wrong.
+    """
+    values = {key: value for key, value in read_object(path).items() if key != "fingerprint"}
+    try:
+        return FeatureSchema.from_json(values)
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error}") from None
 
 
 def _layout_under(schema: FeatureSchema, layout: Layout, *, is_file: bool) -> Layout:
