@@ -62,8 +62,8 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
     recipe = Recipe.of(
         with_public_options({"data": {"path": "gowalla"}, "model": settings["model"], "train": train_section})
     )
-    train, valid = part(recipe).train.split("random", sizes=(1 - HELD_BACK, HELD_BACK), seed=recipe.train.seed)
-    watched, _ = valid.split("random", sizes=(WATCHED, 1 - WATCHED), seed=recipe.train.seed)
+    train, valid = part(recipe).train.split("random", sizes=(1 - HELD_BACK, HELD_BACK), seed=recipe.data.split_seed)
+    watched, _ = valid.split("random", sizes=(WATCHED, 1 - WATCHED), seed=recipe.data.split_seed)
     started = time.process_time()
     ranker = Ranker(recipe).fit(train, watched, quiet=True)
     seconds = time.process_time() - started

@@ -114,7 +114,7 @@ MISTAKES: dict[str, Sequence[tuple[str, str]]] = {
         ("another column", "fit --prepared rows --model fm --item genres --out new"),
         ("other rows than were prepared", "fit empty.csv --prepared rows --model fm --out new"),
         ("rows that were changed since", "fit later.parquet --prepared later --model fm --out new"),
-        ("another seed than drew the split", "fit --prepared drawn --model fm --set train.seed=5 --out new"),
+        ("another seed than drew the split", "fit --prepared drawn --model fm --set data.split_seed=5 --out new"),
         ("a schema beside prepared rows", "fit --prepared rows --model fm --schema schema.json --out new"),
         ("no prepared rows", "fit --prepared run --model fm --out new"),
         ("damaged prepared rows", "fit --prepared torn --model fm --out new"),
@@ -155,7 +155,7 @@ def _prepare() -> None:
 def _prepare_rows() -> None:
     """Prepared rows: as they should be, drawn at random, of a file that changed later, and damaged."""
     LOG.write_parquet("later.parquet")
-    split = "--set train.seed=4 --split random"
+    split = "--set data.split_seed=4 --split random"
     for name, words in {"rows": "rows.parquet", "drawn": f"rows.parquet {split}", "later": "later.parquet"}.items():
         code, said = _said(f"prepare {words} --label click --user user --item film --out {name} --quiet")
         assert code == 0, said

@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import pytest
 
+from crossfield.bundle import RECIPE
 from crossfield.errors import ConfigError
-from crossfield.fitting import check_same, check_tables
+from crossfield.files import write_json
+from crossfield.fitting import check_same, check_tables, is_begun
 from crossfield.recipe import Recipe
 
 
@@ -20,6 +24,16 @@ def test_recipes_are_the_same_but_for_what_may_change() -> None:
         check_same(recipe_of(calibration={"method": "platt"}).plain(), now, free={"train.threads"})
     with pytest.raises(ConfigError, match=r"train\.lr was 0\.5 .*--overwrite"):
         check_same(recipe_of(train={"lr": 0.5}).plain(), now)
+
+
+def test_work_that_was_begun_before_there_was_a_setting_is_gone_on_with(tmp_path: Path) -> None:
+    recipe, before = recipe_of(), recipe_of().plain()
+    del before["data"]["split_seed"]
+    write_json(tmp_path / RECIPE, before)
+    assert is_begun(recipe, tmp_path)
+    assert not is_begun(recipe.override({"data.split_seed": 1}), tmp_path)
+    write_json(tmp_path / RECIPE, {**before, "model": {"name": "gone"}})
+    assert not is_begun(recipe, tmp_path)
 
 
 def test_what_torchrec_cannot_do_is_refused_before_rows_are_read() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from crossfield.data.dataset import load
 from crossfield.data.public import public_set
 from crossfield.errors import ConfigError, DataError
 from crossfield.parts import is_public, part, with_public_options
@@ -44,6 +45,19 @@ def test_a_public_name_brings_its_options_behind_what_is_said(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     (tmp_path / "adult").mkdir()
     assert not is_public("adult") and is_public("frappe")  # a file that is there wins
+
+
+@pytest.mark.parametrize("split", ["random", "user"])
+def test_runs_of_several_seeds_are_tested_on_the_same_rows(clicks: Path, split: str) -> None:
+    def tested(**settings: object) -> list[object]:
+        test = part(recipe_of(clicks, split=split).override(settings)).test
+        return test.frame.collect().rows()  # type: ignore[union-attr,no-any-return]
+
+    plain = tested()
+    assert tested(**{"train.seed": 1}) == plain
+    assert tested(**{"data.split_seed": 1}) != plain
+    whole = load(str(clicks), label="click", user="user_id", item="item_id", time="ts")
+    assert plain == whole.split(split)[2].frame.collect().rows()
 
 
 @pytest.mark.parametrize(

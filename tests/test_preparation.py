@@ -153,7 +153,7 @@ def test_one_class_is_refused(tmp_path: Path) -> None:
 def written(rows: Dataset, folder: Path, recipe: Recipe | None = None, *, overwrite: bool = False) -> Prepared:
     train, valid, test = rows.split("random", sizes=(0.6, 0.2, 0.2))
     recipe = recipe or recipe_of(data={"label": "click"})
-    return write_prepared(recipe, train, valid, test, folder=folder, split="random", is_drawn=True, overwrite=overwrite)
+    return write_prepared(recipe, train, valid, test, folder=folder, split="random", overwrite=overwrite)
 
 
 def test_a_preparation_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_preparation_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert (now.train.categorical == before.train.categorical).all()
     assert now.origin == before.origin and list(now.origin.train_sha256) == ["rows.csv"]
     assert now.words == before.words and now.words is not None
-    assert (now.words.split, now.words.seed, now.words.data["label"]) == ("random", 0, "click")
+    assert (now.words.split, now.words.seed, now.words.data["label"]) == ("random", None, "click")
     assert Prepared.open(str(tmp_path / "prepared")).origin == before.origin
 
 
@@ -215,14 +215,19 @@ def test_other_words_than_the_prepared_ones_are_refused(tmp_path: Path) -> None:
     words = written(rows_of(tmp_path / "rows.csv"), tmp_path / "prepared").words
     assert words is not None
     data = {"label": "click"}
-    check_words(words, recipe_of(data=data, train={"lr": 0.5}))
+    check_words(words, recipe_of(data=data, train={"lr": 0.5, "seed": 3}))
+    thinned = recipe_of(data={**data, "negative_rate": 0.5})
+    seeded = written(rows_of(tmp_path / "rows.csv"), tmp_path / "thinned", thinned).words
+    assert seeded is not None
+    with pytest.raises(ConfigError, match=r"train\.seed was 0"):
+        check_words(seeded, recipe_of(data={**data, "negative_rate": 0.5}, train={"seed": 3}))
     for other, said in (
         (
             {"data": data, "encoder": {"min_count": 5}},
             r"encoder\.min_count was 1 when these rows were prepared and is 5",
         ),
         ({"data": {**data, "user": "user"}}, r"data\.user was None .* is 'user' now"),
-        ({"data": data, "train": {"seed": 3}}, r"train\.seed was 0"),
+        ({"data": {**data, "split_seed": 3}}, r"data\.split_seed was 0"),
     ):
         with pytest.raises(ConfigError, match=said):
             check_words(words, recipe_of(**other))

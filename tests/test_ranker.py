@@ -15,6 +15,7 @@ from crossfield.errors import ConfigError, DataError, RunError, SchemaError
 from crossfield.files import read_lines
 from crossfield.metrics import probability
 from crossfield.preparation import Prepared, write_prepared
+from crossfield.ranker import split_off
 
 from .journeys.conftest import click_log
 
@@ -619,13 +620,22 @@ def test_an_update_is_calibrated_again_where_there_are_rows_for_it(capsys: pytes
     assert ranker.bundle.calibration == after
 
 
+def test_the_rows_to_validate_on_do_not_depend_on_the_seed_of_training() -> None:
+    rows = cf.load(click_log(200).drop("ts"), label="click", quiet=True)
+    parts = [
+        split_off(cf.Recipe.of({"model": {"name": "fm"}, **some}), rows)[1].head(20)
+        for some in ({}, {"train": {"seed": 1}}, {"data": {"split_seed": 1}})
+    ]
+    assert parts[0].equals(parts[1]) and not parts[0].equals(parts[2])
+
+
 def test_prepared_rows_bring_their_words_and_their_other_parts(tmp_path: Path) -> None:
-    recipe = cf.Recipe.of({"model": {"name": "fm"}, "data": ROLES, "encoder": {"min_count": 2}, "train": {"seed": 3}})
-    parts = cf.load(click_log(1000), quiet=True, **ROLES).split("random", sizes=(0.6, 0.2, 0.2), seed=3)
-    write_prepared(recipe, *parts, folder=tmp_path, split="random", is_drawn=True)
+    recipe = cf.Recipe.of({"model": {"name": "fm"}, "data": ROLES, "encoder": {"min_count": 2}})
+    parts = cf.load(click_log(1000), quiet=True, **ROLES).split("random", sizes=(0.6, 0.2, 0.2))
+    write_prepared(recipe, *parts, folder=tmp_path, split="random")
     rows = Prepared.open(tmp_path)
     ranker = cf.Ranker("deepfm", embedding_dim=8, deep=(16,), train=TRAIN).fit(rows, quiet=True)
-    assert (ranker.recipe.encoder.min_count, ranker.recipe.data.user, ranker.recipe.train.seed) == (2, "user_id", 3)
+    assert (ranker.recipe.encoder.min_count, ranker.recipe.data.user) == (2, "user_id")
     assert (ranker.recipe.name, ranker.recipe.train.epochs) == ("deepfm", 4)
     assert ranker.about["test"]["n"] == 200
     raw = ranker.evaluate(parts[2], intervals=False, quiet=True)
@@ -639,6 +649,6 @@ def test_prepared_rows_bring_their_words_and_their_other_parts(tmp_path: Path) -
 def test_rows_that_another_encoder_encoded_are_refused(ranker: cf.Ranker, tmp_path: Path) -> None:
     recipe = cf.Recipe.of({"model": {"name": "fm"}, "data": ROLES})
     parts = cf.load(click_log(500), quiet=True, **ROLES).split(sizes=(0.5, 0.5))
-    stored = write_prepared(recipe, *parts, None, folder=tmp_path, split="time", is_drawn=False).train
+    stored = write_prepared(recipe, *parts, None, folder=tmp_path, split="time").train
     with pytest.raises(ConfigError, match="encoded by another encoder"):
         ranker.evaluate(stored, quiet=True)

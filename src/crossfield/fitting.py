@@ -278,7 +278,7 @@ def _claim(recipe: Recipe, origin: Origin, work: Path, *, resume: bool) -> None:
     """Note whose work this is and of which rows, or refuse to continue another's."""
     path, rows = work / RECIPE, {"training": origin.train_sha256, "validation": origin.valid_sha256}
     if resume and path.is_file():
-        check_same(read_object(path), recipe.plain())
+        check_same(_begun_with(work), recipe.plain())
         before = read_object(work / ROWS) if (work / ROWS).is_file() else rows
         if other := [part for part, checksums in rows.items() if before.get(part) != checksums]:
             raise ConfigError(
@@ -292,9 +292,14 @@ def _claim(recipe: Recipe, origin: Origin, work: Path, *, resume: bool) -> None:
 def is_begun(recipe: Recipe, work: Path) -> bool:
     """Whether there is work that a fit with these settings can go on with."""
     try:
-        return first_difference(read_object(work / RECIPE), recipe.plain(), free=FREE) is None
-    except CorruptError:  # none, or damaged
+        return first_difference(_begun_with(work), recipe.plain(), free=FREE) is None
+    except (CorruptError, ConfigError):  # none, damaged, or of settings that there are no longer
         return False
+
+
+def _begun_with(work: Path) -> dict[str, Any]:
+    """The recipe of work that lies there, as plain values; a setting that there was not yet stands at its default."""
+    return Recipe.of(read_object(work / RECIPE)).plain()
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, free: Collection[str] = FREE) -> None:

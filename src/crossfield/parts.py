@@ -80,7 +80,7 @@ def _split(recipe: Recipe, whole: Dataset, notes: tuple[str, ...] = ()) -> Parts
     wanted = [number for number, size in enumerate(data.sizes) if size]
     if wanted == [0]:
         return Parts(whole, None, None, "none", notes)
-    cut = whole.split(data.split, sizes=[data.sizes[number] for number in wanted], seed=recipe.train.seed)
+    cut = whole.split(data.split, sizes=[data.sizes[number] for number in wanted], seed=data.split_seed)
     parts = dict(zip(wanted, cut, strict=True))
     how = data.split or ("time" if whole.schema.time else "random")
     return Parts(parts[0], parts.get(1), parts.get(2), how, notes)

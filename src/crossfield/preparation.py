@@ -66,7 +66,7 @@ class Words:
     split: str
     """How the rows were parted."""
     seed: int | None
-    """The ``train.seed`` by which rows were drawn or left out; None where it decided nothing."""
+    """The ``train.seed`` by which negatives were left out; None where none were."""
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """The sections of a recipe that these words fill."""
@@ -188,18 +188,16 @@ def write_prepared(
     *,
     folder: Path,
     split: str,
-    is_drawn: bool,
     overwrite: bool = False,
     engine: Engine | None = None,
 ) -> Prepared:
     """Prepare rows for fits to come, in a folder of their own; of the recipe only data, encoder and seed are minded.
 
-    ``split`` says how the rows were parted, ``is_drawn`` whether by the recipe's seed; which engine encodes them cannot
-    be seen in what is written. Raises RunError where the folder holds something already that is not to be replaced,
-    else as a fit does.
+    ``split`` says how the rows were parted; which engine encodes them cannot be seen in what is written. Raises
+    RunError where the folder holds something already that is not to be replaced, else as a fit does.
     """
-    words, seeded = recipe.plain(), is_drawn or recipe.data.negative_rate < 1
-    told = Words(words["data"], words["encoder"], split, recipe.train.seed if seeded else None)
+    words, seed = recipe.plain(), recipe.train.seed if recipe.data.negative_rate < 1 else None
+    told = Words(words["data"], words["encoder"], split, seed)
     with RunLock(folder):
         if (folder / MANIFEST).exists() and not overwrite:
             raise RunError(f"{folder} holds something already; name another folder, or --overwrite to replace it")

@@ -589,8 +589,8 @@ def splits_off(recipe: Recipe) -> bool:
 
 def split_off(recipe: Recipe, data: Dataset) -> tuple[Dataset, Dataset]:
     """Training rows, and the part of them to validate on where no rows were given for that."""
-    share = recipe.data.sizes[1]
-    train, valid = data.split(recipe.data.split, sizes=(1 - share, share), seed=recipe.train.seed)
+    said = recipe.data
+    train, valid = data.split(said.split, sizes=(1 - said.sizes[1], said.sizes[1]), seed=said.split_seed)
     return train, valid
 
 

@@ -16,7 +16,8 @@ class TrainConfig(OptimConfig):
     batch_size: int = Field(4096, ge=1)
     """Rows per step (positives, where negatives are drawn)."""
     seed: int = Field(0, ge=0, le=2**63 - 1)
-    """Decides first weights, order of rows, dropout and drawn negatives."""
+    """Decides first weights, order of rows, dropout, and which negatives are drawn or left out; not which rows are
+    those to test on: that is data.split_seed."""
     threads: int | None = Field(None, ge=1)
     """CPU threads; by default what torch chooses. Results repeat exactly only with the same number."""
     precision: Precision = "auto"

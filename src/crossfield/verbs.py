@@ -124,8 +124,6 @@ def prepare(
     recipe = _with_schema(recipe, schema, given)
     check_trainable(recipe, given.train.schema)
     parts = _with_validation(recipe, given) if recipe.data.sizes[1] else given
-    is_cut = parts is not given or parts.split not in ("given", "published", "none")
-    how = recipe.data.split or ("time" if parts.train.schema.time else "random")
     if isinstance(parts.test, RankingTest):
         say(f"note: the ranking test stays raw: crossfield evaluate RUN {recipe.data.path}")
     found = write_prepared(
@@ -135,7 +133,6 @@ def prepare(
         None if isinstance(parts.test, RankingTest) else parts.test,
         folder=out,
         split=parts.split,
-        is_drawn=is_cut and how in ("random", "user"),
         overwrite=overwrite,
         engine=_engine(engine, out),
     )

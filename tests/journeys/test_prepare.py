@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from crossfield.recipe import Recipe
 from tests.spark import files_of, spark_or_skip
 
 from .conftest import Program, click_log
@@ -71,11 +72,15 @@ def test_other_rows_or_words_are_refused(prepared: Program, tmp_path: Path) -> N
 
 def test_a_seed_that_drew_the_rows_stays_theirs(program: Program, tmp_path: Path) -> None:
     click_log(2000).write_parquet(tmp_path / "clicks.parquet")
-    drawn = (*ROLES, "--split", "random", "--set", "train.seed=4", "--quiet")
+    drawn = (*ROLES, "--split", "random", "--set", "data.split_seed=4", "--quiet")
     program("prepare", "clicks.parquet", *drawn, "--out", "rows")
-    said = program("fit", "--prepared", "rows", *MODEL, "--out", "run", "--set", "train.seed=5", code=1).stderr
-    assert "train.seed was 4" in said
-    assert json.loads(program("fit", "--prepared", "rows", *MODEL, "--out", "run").stdout)["seed"] == 4
+    said = program("fit", "--prepared", "rows", *MODEL, "--out", "run", "--set", "data.split_seed=5", code=1).stderr
+    assert "data.split_seed was 4" in said
+    program("fit", "--prepared", "rows", *MODEL, "--set", "train.seed=5", "--out", "run")
+    assert Recipe.read(tmp_path / "run" / "recipe.toml").data.split_seed == 4
+    thinned = (*drawn, "--set", "data.negative_rate=0.5", "--set", "train.seed=3")
+    program("prepare", "clicks.parquet", *thinned, "--out", "fewer")
+    assert json.loads(program("fit", "--prepared", "fewer", *MODEL, "--out", "less").stdout)["seed"] == 3
 
 
 def test_rows_without_labels(program: Program, tmp_path: Path) -> None:

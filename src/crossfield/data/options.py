@@ -51,6 +51,8 @@ class DataConfig(Config):
     """Texts that mean "no value", beside the empty one: ["?", "NA"]."""
     split: SplitKind | None = None
     """How to split off validation and test rows: by time where there is a time column, else at random."""
+    split_seed: int = Field(0, ge=0, le=2**63 - 1)
+    """Decides which rows, or which users, a split at random or by user puts into which part; train.seed does not."""
     sizes: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Shares of training, validation and test rows when splitting; 0 leaves a part out. Without validation rows all
     epochs are trained and the last weights kept."""
