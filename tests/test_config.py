@@ -39,6 +39,18 @@ def test_bad_values_are_named(values: dict[str, object], message: str) -> None:
     assert message in str(caught.value)
 
 
+class Shares(Config):
+    sizes: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Three shares."""
+
+
+def test_a_list_that_is_too_short_says_how_long_it_should_be() -> None:
+    for sizes in ([0.5, 0.5], []):
+        with pytest.raises(ConfigError) as caught:
+            Shares.of({"sizes": sizes}, prefix="data")
+        assert str(caught.value) == f"data.sizes = {sizes}: there must be 3 values"
+
+
 class Paired(Config):
     heads: int = 2
     """How many."""
@@ -86,6 +98,8 @@ def test_override_checks_and_copies() -> None:
         ("dcn", "dcn"),
         ('"7"', "7"),
         ("", ""),
+        ("2024-01-01", "2024-01-01"),
+        ("10:30:00", "10:30:00"),
     ],
 )
 def test_values_of_the_command_line(text: str, value: object) -> None:

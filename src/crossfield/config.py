@@ -4,6 +4,7 @@ import inspect
 import json
 import tomllib
 from collections.abc import Mapping
+from datetime import date, time
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -39,11 +40,15 @@ class Config(BaseModel):
 
 
 def parse_value(text: str) -> Any:
-    """The value of ``--set key=VALUE``: TOML where it parses (numbers, lists, booleans), else the text itself."""
+    """The value of ``--set key=VALUE``: TOML where it parses (numbers, lists, booleans), else the text itself.
+
+    Dates are text: no setting is one, but a label may be written so.
+    """
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    return text if isinstance(value, date | time) else value
 
 
 def settings_of(config: type[Config]) -> list[dict[str, str]]:
@@ -66,6 +71,10 @@ def _explain(cls: type[Config], error: ValidationError, prefix: str) -> str:
         last = str(first["loc"][-1])
         siblings = _fields_at(cls, first["loc"][:-1])
         return f"unknown key {key!r}{nearest(last, siblings)}"
+    if first["type"] == "missing" and isinstance(first["loc"][-1], int):
+        lacks = sum(one["loc"][:-1] == first["loc"][:-1] for one in error.errors())
+        said = f"there must be {len(first['input']) + lacks} values"
+        return f"{key.rpartition('.')[0]} = {json.dumps(first['input'], default=str)}: {said}"
     if first["type"] == "missing":
         return f"key {key!r} is required and has no default"
     if first["type"] == "value_error":  # our own sentence, which says the value itself

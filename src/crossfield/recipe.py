@@ -5,6 +5,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
@@ -68,6 +69,8 @@ class Recipe:
         if values.get("model.name", self.name) != self.name:
             nested["model"] = {}
         for key, value in values.items():
+            if "." not in key:
+                raise ConfigError(f"{key!r} is no recipe key{_with_section(key, values.get('model.name', self.name))}")
             set_dotted(nested, key, value)
         return self.of(nested)
 
@@ -128,11 +131,22 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not TOML: {error}") from None
 
 
+def _with_section(key: str, model: str) -> str:
+    """A hint that names the keys of this name in the sections that have one, else the nearest of them."""
+    sections = {**SECTIONS, "model": CATALOGUE[model].config_type if model in CATALOGUE else ModelConfig}
+    if key in sections:
+        return f" but a section: write {key}.{'name' if key == 'model' else 'KEY'}"
+    known = ["model.name", *(f"{section}.{one}" for section, config in sections.items() for one in config.model_fields)]
+    names = {one.partition(".")[2] for one in known}
+    close = [key] if key in names else get_close_matches(key, sorted(names), n=1)
+    if found := [one for one in known if one.partition(".")[2] in close]:
+        return f"; did you mean {' or '.join(map(repr, found))}?"
+    return "; write SECTION.KEY (crossfield fit --keys lists them)"
+
+
 def set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
     """Set ``section.key`` in nested plain values; a value of None takes the key out."""
     *path, last = key.split(".")
-    if not path:
-        raise ConfigError(f"{key!r} is no recipe key: write section.key, such as train.{key}")
     for part in path:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):

@@ -1,3 +1,4 @@
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,9 @@ def test_labels_are_columns_conditions_or_values(
 def test_a_label_that_cannot_be_compared_is_refused() -> None:
     with pytest.raises(ConfigError, match="'rating' cannot be compared with 'yes', which is no number"):
         parse_label("rating", "yes", {"rating": pl.Int64()})
+    for label, operator in {"rating!=0": "!=", "rating = 4": "=", "rating=>4": "=>"}.items():
+        with pytest.raises(ConfigError, match=f"compares 'rating' by '{operator}' with .*; write ==, >=, >, <= or <"):
+            parse_label(label, None, {"rating": pl.Int64()})
     with pytest.raises(ConfigError, match="both say which rows are positive"):
         parse_label("rating>=4", 5, {"rating": pl.Int64()})
 
@@ -159,7 +163,11 @@ def test_a_label_that_cannot_be_compared_is_refused() -> None:
 def test_true_and_false_as_text_mean_the_obvious() -> None:
     rows = [{"x": 1.5, "click": "True"}, {"x": 0.5, "click": "False"}]
     assert infer_schema(open_source(rows), label="click").label == Label("click", "==", "True")
+    for positive, text in ((1, "True"), ("1", "True"), (0, "False"), ("false", "false")):
+        assert infer_schema(open_source(rows), label="click", positive=positive).label == Label("click", "==", text)
+    assert infer_schema(open_source(rows), label="click==1").label == Label("click", "==", "True")
     rows.append({"x": 0.5, "click": "maybe"})
+    assert infer_schema(open_source(rows), label="click", positive=1).label == Label("click", "==", "1")
     assert infer_schema(open_source(rows), label="click").label == Label("click")
 
 
@@ -167,6 +175,11 @@ def test_a_recipe_can_say_that_true_is_positive() -> None:
     assert DataConfig.of({"label": "y", "positive": True}).positive is True
     assert DataConfig.of({"label": "y", "positive": 1}).positive == 1
     assert DataConfig.of({"label": "y", "positive": "1"}).positive == "1"
+    for value in (date(2024, 1, 1), [1]):
+        with pytest.raises(
+            ConfigError, match=r"^data\.positive: .* is no label value: write a text in quotes, a number"
+        ):
+            DataConfig.of({"label": "y", "positive": value}, prefix="data")
 
 
 def test_a_sample_is_the_first_rows_and_evenly_spread_ones() -> None:

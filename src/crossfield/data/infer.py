@@ -19,7 +19,10 @@ STRIDED_ROWS = 40_000
 SEVERAL = (Kind.MULTI, Kind.SEQUENCE)
 _ROW = "crossfield row"
 _CONDITION = r"^(.+?)\s*(==|>=|<=|>|<)\s*(.+)$"
+_ANY_CONDITION = r"^(.+?)\s*([=!<>~]+)\s*(.*)$"
 _YES, _NO = frozenset({"true", "yes"}), frozenset({"false", "no"})
+_WANTED = {None: _YES, "1": _YES, "1.0": _YES, "0": _NO, "0.0": _NO}
+"""What a label's value means where the column holds texts of these two."""
 
 
 def infer_schema(
@@ -164,15 +167,24 @@ def parse_label(label: str | None, positive: str | float | None, dtypes: Mapping
         return None
     condition = re.match(_CONDITION, label)
     if label in dtypes or condition is None:
-        check_column(label, dtypes)
+        _check_label_column(label, label, dtypes)
         return Label(label) if positive is None else Label(label, "==", _comparable(label, positive, dtypes[label]))
     column, operator, text = condition.groups()
-    check_column(column, dtypes)
+    _check_label_column(column, label, dtypes)
     if positive is not None:
         raise ConfigError(f"label={label!r} and positive={positive!r} both say which rows are positive; say one")
     if operator == "==":
         return Label(column, operator, _comparable(column, text.strip("'\""), dtypes[column]))
     return Label(column, operator, _to_number(column, text))
+
+
+def _check_label_column(column: str, label: str, dtypes: Mapping[str, pl.DataType]) -> None:
+    """As ``check_column``; raises ConfigError where a label compares a column in a way that there is not."""
+    likely = re.match(_ANY_CONDITION, label)
+    if column not in dtypes and likely is not None and likely[1] in dtypes:
+        compared = f"compares {likely[1]!r} by {likely[2]!r} with {likely[3]!r}"
+        raise ConfigError(f"label={label!r} {compared}; write ==, >=, >, <= or < and a value after it")
+    check_column(column, dtypes)
 
 
 def _comparable(column: str, value: str | float, dtype: pl.DataType) -> str | float:
@@ -282,13 +294,13 @@ def _with_separators(
 
 
 def _with_yes(source: Source, label: Label | None, dtypes: Mapping[str, pl.DataType]) -> Label | None:
-    """A label that holds True and False, or yes and no, as text means the obvious."""
-    if label is None or label.value is not None or dtypes.get(label.column) != pl.String:
+    """A label that holds True and False, or yes and no, as text means the obvious, and so does a 1 or 0 beside it."""
+    if label is None or label.operator != "==" or label.value not in _WANTED or dtypes.get(label.column) != pl.String:
         return label
     values: list[Any] = take_sample(source, [label.column])[0].to_series().drop_nulls().unique().to_list()
-    yes = [value for value in values if value.lower() in _YES]
-    if len(yes) == 1 and all(value.lower() in _YES | _NO for value in values):
-        return Label(label.column, "==", yes[0])
+    found = [value for value in values if value.lower() in _WANTED[label.value]]
+    if len(found) == 1 and all(value.lower() in _YES | _NO for value in values):
+        return Label(label.column, "==", found[0])
     return label
 
 

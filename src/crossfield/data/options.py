@@ -1,8 +1,9 @@
 """What a run can be told about its data: one config, so that flags, recipes and Python say the same words."""
 
+from datetime import date, time
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from crossfield.config import Config
 from crossfield.schema import FeatureSchema, Kind
@@ -58,6 +59,13 @@ class DataConfig(Config):
     epochs are trained and the last weights kept."""
     negative_rate: float = Field(1.0, gt=0, le=1)
     """Share of the negative training rows to keep; scores are corrected for it."""
+
+    @field_validator("positive", mode="before")
+    @classmethod
+    def _check_positive(cls, value: object) -> object:
+        if isinstance(value, date | time | list | dict):
+            raise ValueError(f"{value} is no label value: write a text in quotes, a number, true or false")
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":
