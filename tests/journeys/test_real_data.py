@@ -1,6 +1,7 @@
 """The main job on public data sets, as they lie under CROSSFIELD_DATA; skipped, saying so, where one is absent."""
 
 import json
+import re
 from pathlib import Path
 from statistics import mean
 
@@ -64,6 +65,28 @@ def test_solved_models_on_the_ncf_split(program: Program, name: str, hit_rate: f
     # iALS: the paper has .722 and .445; two standard deviations of seeds are .003 and .002.
     assert found["hr@10"] == pytest.approx(hit_rate, abs=0.004)
     assert found["ndcg@10"] == pytest.approx(ndcg, abs=0.003)
+
+
+def test_the_readme_shows_what_a_plan_prints(program: Program) -> None:
+    need("frappe")
+    need("criteo-sample")
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    samples = re.findall(r"^\$ (?:\w+=\S+ )?crossfield (plan .+)\n((?:.+\n)+?)```", readme, re.MULTILINE)
+    assert len(samples) == 2
+    for words, sample in samples:
+        printed = program(*words.split(), "--quiet").stdout
+        if "means       bf16" not in printed:
+            pytest.skip("the samples are of a machine that computes in bf16")
+        lines = (
+            r"(?:.*\n)*" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*") + r"\n"
+            for line in without_machine(sample).splitlines()
+        )
+        assert re.fullmatch("".join(lines), without_machine(printed)), f"{sample}\n{printed}"
+
+
+def without_machine(text: str) -> str:
+    """An output without what the machine and its load decide."""
+    return re.sub(r"[\d.]+ [kMGT]?B (?=available|free)|\d+ s\b|[\d,]+ rows/s", "_", text)
 
 
 @pytest.mark.parametrize("name", ["adult"])
