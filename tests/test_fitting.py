@@ -3,10 +3,13 @@ from pathlib import Path
 import pytest
 
 from crossfield.bundle import RECIPE
+from crossfield.data.dataset import load
 from crossfield.errors import ConfigError
 from crossfield.files import write_json
-from crossfield.fitting import check_same, check_tables, is_begun
+from crossfield.fitting import check_monitor, check_same, check_tables, fit_bundle, is_begun
 from crossfield.recipe import Recipe
+
+ROWS = [{"y": row % 2, "u": f"u{row % 3}", "i": f"i{row % 5}"} for row in range(30)]
 
 
 def recipe_of(**sections: dict[str, object]) -> Recipe:
@@ -34,6 +37,22 @@ def test_work_that_was_begun_before_there_was_a_setting_is_gone_on_with(tmp_path
     assert not is_begun(recipe.override({"data.split_seed": 1}), tmp_path)
     write_json(tmp_path / RECIPE, {**before, "model": {"name": "gone"}})
     assert not is_begun(recipe, tmp_path)
+
+
+def test_a_monitor_that_is_not_measured_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    clicks, pairs = (load(ROWS, **roles) for roles in ({"label": "y"}, {"user": "u", "item": "i", "ignore": ["y"]}))
+    for rows, monitor, known in (
+        (clicks, "acu", "auc, log_loss"),
+        (clicks, "hr@10", "auc, log_loss"),
+        (pairs, "recall@20", "hr@10, ndcg@10"),
+    ):
+        recipe = recipe_of(train={"monitor": monitor})
+        with pytest.raises(ConfigError, match=rf"train\.monitor = '{monitor}' is not measured .*; known: {known}$"):
+            fit_bundle(recipe, rows, rows, work=tmp_path / "work", listener=print, say=print)
+    assert not (tmp_path / "work").exists(), "it is said before anything is encoded"
+    check_monitor(recipe_of(train={"monitor": "recall@20", "monitor_items": "all"}), pairs.schema)
+    check_monitor(recipe_of(train={"monitor": "log_loss"}), clicks.schema)
+    check_monitor(Recipe.of({"model": {"name": "popularity"}, "train": {"monitor": "auc"}}), pairs.schema)
 
 
 def test_what_torchrec_cannot_do_is_refused_before_rows_are_read() -> None:

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -102,6 +103,15 @@ def test_a_column_that_training_cannot_have_met_is_noted(ranker: cf.Ranker, caps
 def test_a_single_user_needs_no_list(ranker: cf.Ranker) -> None:
     assert ranker.recommend("u17", 3).equals(ranker.recommend(["u17"], 3))
     assert ranker.recommend("u17", 3)["known"].all()
+    for users in (17.0, np.float64(17), 17):
+        assert ranker.recommend(users, 3)["known"].to_list() == [False] * 3
+    assert ranker.recommend(["u17", 3], 1)["user_id"].to_list() == ["u17", "3"]
+
+
+@pytest.mark.parametrize("k", [0, "3", 2.0, None])
+def test_recommendations_are_a_whole_number(ranker: cf.Ranker, k: Any) -> None:
+    with pytest.raises(ConfigError, match=f"k is {k!r}; ask for a whole number of items, 1 or more"):
+        ranker.recommend("u17", k)
 
 
 def test_evaluate_beats_chance_and_slices_add_up(ranker: cf.Ranker) -> None:

@@ -63,6 +63,8 @@ EVALUATION_ROWS = 8192
 FREE = frozenset({*(f"train.{key}" for key in FREE_ON_RESUME), "calibration.method"})
 """Recipe keys that may change where a run is gone on with: they do not touch the steps already made."""
 _CLICK_METRICS = {"auc": metrics.auc, "log_loss": metrics.log_loss}
+_AMONG_DRAWN = ("hr@10", "ndcg@10")
+_AMONG_ALL = (*_AMONG_DRAWN, "recall@20", "ndcg@20")
 
 Watch = Callable[[Prepared, Model], dict[str, float]]
 """Measures a model on rows that nothing is chosen by."""
@@ -96,6 +98,8 @@ def fit_bundle(
     check_trainable(recipe, train.schema)
     check_team(recipe, team)
     check_tables(recipe, device)
+    if valid is not None or (isinstance(train, Prepared) and train.valid is not None):
+        check_monitor(recipe, train.schema)
     prepared = _prepare_together(recipe, train, valid, work=work, resume=resume, team=team)
     if prepared.reused:
         say("these rows are encoded already, by an earlier run on the same files; CROSSFIELD_CACHE=off forgets that")
@@ -263,6 +267,14 @@ def check_tables(recipe: Recipe, device: str) -> None:
             'train.optimizer = "adam" changes whole tables at every step, which a disk cannot follow; take lazy_adam, '
             'or train.tables = "memory"'
         )
+
+
+def check_monitor(recipe: Recipe, schema: FeatureSchema) -> None:
+    """Raise ConfigError where training would be judged by what is not measured on validation rows."""
+    ranked = _AMONG_ALL if recipe.train.monitor_items == "all" else _AMONG_DRAWN
+    known, asked = tuple(_CLICK_METRICS) if schema.label else ranked, recipe.train.monitor
+    if asked is not None and asked not in known and not issubclass(CATALOGUE[recipe.name], Solved):
+        raise ConfigError(f"train.monitor = {asked!r} is not measured while training; known: {', '.join(known)}")
 
 
 def check_team(recipe: Recipe, team: Team) -> None:
@@ -464,12 +476,12 @@ def candidates(prepared: Prepared, config: TrainConfig) -> int:
 
 def _among_drawn(entities: Entities, lists: tuple[Any, Any, Any], model: Model) -> dict[str, float]:
     found = rank_candidates(model, entities, *lists, ks=(10,), intervals=False)
-    return {name: found[name] for name in ("hr@10", "ndcg@10")}
+    return {name: found[name] for name in _AMONG_DRAWN}
 
 
 def _among_all(entities: Entities, targets: Mapping[int, Any], model: Model) -> dict[str, float]:
     found = rank_catalogue(model, entities, targets, ks=(10, 20), intervals=False)
-    return {name: found[name] for name in ("hr@10", "ndcg@10", "recall@20", "ndcg@20")}
+    return {name: found[name] for name in _AMONG_ALL}
 
 
 def _describe(result: TrainResult) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from crossfield.acceleration import choose_bf16, choose_means, has_fast_bf16
 from crossfield.data.dataset import Dataset
 from crossfield.data.encode import Encoder
 from crossfield.errors import ConfigError
-from crossfield.fitting import check_tables, num_negatives
+from crossfield.fitting import check_monitor, check_tables, num_negatives
 from crossfield.footprint import Footprint, measure, optimizer_bytes, outline
 from crossfield.memory import available_memory
 from crossfield.models import CATALOGUE
@@ -160,6 +160,8 @@ def make_plan(
     """
     check_trainable(recipe, train.schema)
     _check_tables(recipe, device)
+    if valid is not None:
+        check_monitor(recipe, train.schema)
     if recipe.train.tables == "torchrec" and (steps or ranks is not None):
         raise ConfigError(
             'with train.tables = "torchrec" a plan only counts: how tables are laid out a run says at its start; add '

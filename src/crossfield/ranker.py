@@ -4,7 +4,7 @@ from __future__ import annotations  # Tabular is a forward reference: pandas is 
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -512,19 +512,20 @@ class Ranker:
         return rank_catalogue(model, entities, by_user(users, items), ks=ks, counts=counts, intervals=intervals)
 
     def recommend(
-        self, users: Sequence[Any] | str | int | None = None, k: int = 10, *, filter_seen: bool = True
+        self, users: Iterable[Any] | str | float | None = None, k: int = 10, *, filter_seen: bool = True
     ) -> pl.DataFrame:
         """The best k items of each user (of one user, or of all training users where none are named), as rows.
 
         Columns: the user, the item (raw ids), ``rank`` from 1, ``score`` (a probability), and ``known``, false for a
-        user that training did not see, who gets the most popular items. Raises SchemaError where the items are hashed.
+        user that training did not see, who gets the most popular items in the order of their popularity: ``score`` is
+        the model's for nobody in particular, and does not fall with ``rank`` there. Raises SchemaError where the items
+        are hashed.
         """
-        if k < 1:
-            raise ConfigError(f"k is {k}; ask for at least one item")
+        _check_number(k)
         user, item = self._pair_columns()
         encoder, entities = self.bundle.encoder, self._entities()
         encoder.vocabulary(item)  # hashed items have no names to recommend them by
-        if isinstance(users, str | int | np.integer):
+        if isinstance(users, str) or not (users is None or isinstance(users, Iterable)):
             users = [users]
         names = encoder.vocabulary(user)["token"].to_list() if users is None else list(users)
         ids = encoder.id_of(user, names)
@@ -539,7 +540,8 @@ class Ranker:
                 "rank": np.tile(np.arange(1, k + 1), len(names)),
                 SCORE: probability(self.bundle.calibrated(logits.reshape(-1).astype(np.float64))),
                 "known": np.repeat(known, k),
-            }
+            },
+            strict=False,  # numbers among texts are texts
         )
         integers = set(self.about["integer_ids"]) & {item, *([user] if users is None else [])}
         found = frame.filter(pl.Series(items.reshape(-1) > 1))
@@ -680,6 +682,12 @@ def _kept_if_of_use(work: Path) -> Iterator[None]:
             with suppress(OSError):
                 _discard(work)
         raise
+
+
+def _check_number(k: Any) -> None:
+    """Raise ConfigError where this is no number of items."""
+    if not isinstance(k, int | np.integer) or k < 1:
+        raise ConfigError(f"k is {k!r}; ask for a whole number of items, 1 or more")
 
 
 def _as_integers(tokens: pl.Series) -> pl.Series:

@@ -116,6 +116,8 @@ def test_an_unknown_column_is_named_with_the_nearest(arguments: dict[str, object
         ({"time": "seconds", "kinds": {"seconds": "dense"}}, "'seconds' has a role"),
         ({"kinds": {"price": "dense"}, "separators": {"price": "|"}}, "has a separator but is dense"),
         ({"positive": 1}, "positive=1 needs to know the label column"),
+        ({"kinds": ["price"]}, r"kinds must name columns .*, not \['price'\]"),
+        ({"separators": "|"}, r"separators must name columns .*, not '\|'"),
     ],
 )
 def test_contradictions_are_refused(arguments: dict[str, object], message: str) -> None:

@@ -213,6 +213,10 @@ def _state_features(
     roles: Mapping[str, str | None], kinds: Mapping[str, str], separators: Mapping[str, str], columns: Iterable[str]
 ) -> dict[str, Feature]:
     """The features whose kind needs no guess: those named with a kind or a separator, the user and the item."""
+    told: dict[str, object] = {"kinds": kinds, "separators": separators}
+    for what, some in told.items():
+        if not isinstance(some, Mapping):
+            raise ConfigError(f"{what} must name columns and say something of each, as {{'COLUMN': ...}}, not {some!r}")
     for name in (*kinds, *separators):
         check_column(name, columns)
         if name in _no_features(roles):

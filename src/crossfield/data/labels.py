@@ -40,7 +40,7 @@ def check_labels(dataset: Dataset) -> None:
 
 def _untold(label: Label, value: object, row: int) -> DataError:
     said = "missing" if value is None else repr(value)
-    return DataError(f"label {label.column!r} is {said} in row {row} (counted from 0); {_advice(label)}")
+    return DataError(f"label {label.column!r} is {said} in row {row} (counted from 0); {_advice(label, value)}")
 
 
 def positive(label: Label, dtype: pl.DataType) -> pl.Expr:
@@ -58,7 +58,9 @@ def positive(label: Label, dtype: pl.DataType) -> pl.Expr:
     return {">=": values >= bound, ">": values > bound, "<=": values <= bound, "<": values < bound}[label.operator]
 
 
-def _advice(label: Label) -> str:
+def _advice(label: Label, value: object) -> str:
+    if label.value is None and (value is None or value != value):  # NaN differs from itself
+        return "it must be 0 or 1: correct it or remove the row"
     if label.value is None:
         return "it must be 0 or 1, or say which rows are positive with positive=VALUE or label='column>=VALUE'"
     return f"{label} cannot be told from it; remove the row or correct it"
