@@ -92,7 +92,9 @@ CrossOption = Annotated[list[str] | None, typer.Option(metavar="A,B", help="Feat
 ColumnsOption = Annotated[str | None, typer.Option(metavar="A,B,C", help=_doc("columns"))]
 HeaderOption = Annotated[bool | None, typer.Option(help=_doc("header"))]
 SeparatorOption = Annotated[str | None, typer.Option(help=_doc("separator"))]
-MissingOption = Annotated[list[str] | None, typer.Option(help='A text that means "no value"; repeat for more.')]
+MissingOption = Annotated[
+    list[str] | None, typer.Option(help='A text or number that means "no value"; repeat for more.')
+]
 SplitOption = Annotated[str | None, typer.Option(help=_doc("split"))]
 RecipeOption = Annotated[Path | None, typer.Option(help="TOML recipe, or RECIPE/NAME of a committed one.")]
 SetOption = Annotated[

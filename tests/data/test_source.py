@@ -1,4 +1,5 @@
 import sys
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,54 @@ def test_a_folder_by_day_gives_the_day(tmp_path: Path) -> None:
 def test_missing_holds_for_text_of_any_source() -> None:
     source = open_source({"job": "?", "age": 3}, Layout(missing=("?",), columns=("ignored here",)))
     assert rows_of(source) == [{"job": None, "age": 3}]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet", "arrow", "frame", "dicts", "pandas"])
+@pytest.mark.parametrize("dtype", [pl.Int64, pl.Float32, pl.Float64, pl.Decimal(10, 0)])
+def test_missing_holds_for_numbers_and_categories_of_any_source(tmp_path: Path, kind: str, dtype: pl.DataType) -> None:
+    columns = {"age": pl.Series([-999, 41, None], dtype=dtype), "zone": pl.Series([1, -999, 3], dtype=dtype)}
+    frame = pl.DataFrame({"job": ["NA", "cook", "-999"], **columns}).cast({"job": pl.Categorical})
+    if kind == "frame":
+        data: Tabular = frame
+    elif kind == "dicts":
+        data = frame.to_dicts()
+    elif kind == "pandas":
+        pytest.importorskip("pandas")
+        data = frame.with_columns(pl.col("age", "zone").cast(pl.Float64)).to_pandas()
+    else:
+        data = tmp_path / f"rows.{kind}"
+        {"parquet": frame.write_parquet, "arrow": frame.write_ipc}.get(kind, frame.write_csv)(data)
+    for missing in (("NA", "-999"), ("", "NA", "-999.0")):
+        found = rows_of(open_source(data, Layout(missing=missing)))
+        assert found == [
+            {"job": None, "age": None, "zone": 1},
+            {"job": "cook", "age": 41, "zone": None},
+            {"job": None, "age": None, "zone": 3},
+        ]
+
+
+@pytest.mark.parametrize(
+    ("column", "missing", "left"),
+    [
+        (pl.Series([2**53, 2**53 + 1, -(2**63)]), ("9007199254740993", str(-(2**63))), [2**53, None, None]),
+        (pl.Series([1.5, float("inf"), -0.0]), ("1.50", "inf", "0"), [None] * 3),
+        (pl.Series([True, False]), ("1", "0"), [True, False]),
+        (pl.Series([1, 7], dtype=pl.UInt8), ("007", "-1", "1e+0"), [None, 7]),
+        (pl.Series([date(1970, 1, 1), date(2024, 1, 1)]), ("1970-01-01",), [None, date(2024, 1, 1)]),
+        (pl.Series(["1.50", "1.5"]), ("1.5",), ["1.50", None]),
+        (pl.Series(["a", "NA"], dtype=pl.Enum(["a", "NA"])), ("NA",), ["a", None]),
+    ],
+)
+def test_what_missing_means_in_columns_of_other_types(
+    column: pl.Series, missing: tuple[str, ...], left: list[object]
+) -> None:
+    found = open_source(column.alias("x").to_frame(), Layout(missing=missing)).frame.collect()
+    assert (found["x"].to_list(), found["x"].dtype) == (left, column.dtype)
+
+
+def test_missing_costs_nothing_where_no_column_can_hold_it() -> None:
+    numbers = pl.LazyFrame({"age": [3, 1]})
+    assert "WITH_COLUMNS" not in open_source(numbers, Layout(missing=("NA",))).frame.explain()
 
 
 def test_nothing_to_read_says_what_is_missing(tmp_path: Path) -> None:

@@ -122,6 +122,12 @@ def test_spaces_around_cells_go_and_missing_is_what_was_said(tmp_path: Path) -> 
         assert frame.rows() == [(39, "State-gov", 77), (50, None, 83), (None, "Private", None)]
 
 
+def test_missing_holds_whatever_separates_the_cells(tmp_path: Path) -> None:
+    for separator in (",", "::"):
+        path = write(tmp_path, "7,x,-9\n-9.0,NA,1\n,y,-9\n".replace(",", separator), "rows.txt")
+        assert read(path, missing=("NA", "-9")).rows() == [(7, "x", None), (None, None, 1), (None, "y", None)]
+
+
 def test_a_headerless_tsv_with_gaps(tmp_path: Path) -> None:
     path = write(tmp_path, "0\t1\t\t68fd1e64\n1\t\t5\t\n", "day.txt")
     frame = read(path, columns=("label", "I1", "I2", "C1"))

@@ -49,7 +49,7 @@ class DataConfig(Config):
     separator: str | None = None
     """What separates the columns of text files; guessed when not given."""
     missing: tuple[str, ...] = ("",)
-    """Texts that mean "no value", beside the empty one: ["?", "NA"]."""
+    """What means "no value", beside the empty text: ["?", "-999"]; -999 does as a number too, in rows of any kind."""
     split: SplitKind | None = None
     """How to split off validation and test rows: by time where there is a time column, else at random."""
     split_seed: int = Field(0, ge=0, le=2**63 - 1)

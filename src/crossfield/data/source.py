@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from crossfield.data.libsvm import is_libsvm, scan_libsvm
-from crossfield.data.text import Layout, reading, scan_text
+from crossfield.data.text import TEXT, Layout, reading, scan_text
 from crossfield.errors import DataError
 
 if TYPE_CHECKING:
@@ -196,12 +196,20 @@ def _converted(name: str, convert: Any, data: Any, **options: Any) -> pl.DataFra
 
 
 def _checked(source: Source, layout: Layout) -> Source:
-    """A source with names and types of its own: it has columns and rows, and "missing" holds for its text columns."""
+    """A source with names and types of its own: it has columns and rows, and no values that "missing" names."""
     with reading(source.name):
         schema = source.frame.collect_schema()
         empty = source.frame.head(1).collect(engine="streaming").is_empty()
     if empty or not schema:
         raise DataError(f"{source.name} has no rows; expected a table with at least one")
-    named = {cell: None for cell in layout.missing if cell}
-    texts = [column for column, dtype in schema.items() if dtype == pl.String and named]
-    return Source(source.frame.with_columns(pl.col(texts).replace(named)), source.name, source.files)
+    columns = [_without(pl.col(name), dtype, layout) for name, dtype in schema.items()]
+    return Source(source.frame.with_columns(one for one in columns if one is not None), source.name, source.files)
+
+
+def _without(values: pl.Expr, dtype: pl.DataType, layout: Layout) -> pl.Expr | None:
+    """A column without the values that mean "no value"; None where its type holds none of them."""
+    if dtype in (*TEXT, pl.Date) and layout.missing_cells:
+        return pl.when(~values.cast(pl.String).is_in(layout.missing_cells)).then(values)
+    if dtype.is_numeric() and layout.missing_numbers:
+        return pl.when(pl.all_horizontal(values != number for number in layout.missing_numbers)).then(values)
+    return None

@@ -60,11 +60,24 @@ class Layout:
     separator: str | None = None
     """What stands between two cells, of any length; guessed where None."""
     missing: tuple[str, ...] = ("",)
-    """Cells that mean "no value"; the empty cell always does."""
+    """Cells that mean "no value", in rows of any kind; the empty cell always does."""
     laid_out: tuple[str, ...] = ()
     """Columns that a schema has: libsvm rows, which do not name theirs, are laid out in these."""
     spelled: tuple[str, ...] = ()
     """Columns that stay text where a number would lose their spelling: ids of which 2.10 is another one than 2.1."""
+
+    @property
+    def missing_cells(self) -> tuple[str, ...]:
+        """The filled cells of ``missing``, numbers in both spellings: what is -999 here is -999.0 in another file."""
+        spellings = [str(number) for one in self.missing_numbers for number in (one, float(one))]
+        return tuple(dict.fromkeys([*filter(None, self.missing), *spellings]))
+
+    @property
+    def missing_numbers(self) -> tuple[int | float, ...]:
+        """The numbers that ``missing`` spells, integers with all their digits."""
+        floats = [float(cell) for cell in self.missing if re.match(NUMBER, cell)]
+        whole = [int(cell) for cell in self.missing if re.match(r"^(?:0|-?[1-9]\d{0,37})$", cell)]
+        return tuple(dict.fromkeys([*whole, *(int(one) if one.is_integer() else one for one in floats)]))
 
 
 @dataclass(frozen=True)
@@ -151,10 +164,11 @@ def scan_text(files: Sequence[Path], layout: Layout) -> pl.LazyFrame:
     form = sniff(files[0], layout)
     for path in files[1:]:
         _check_same_header(files[0], path, form)
-    frame = _split_lines(files, form) if len(form.separator) > 1 else _scan_csv(files, form, layout.missing)
+    frame = _split_lines(files, form) if len(form.separator) > 1 else _scan_csv(files, form, layout.missing_cells)
     if form.padded:
         frame = frame.with_columns(pl.all().str.strip_chars())
-        frame = frame.with_columns(pl.all().replace({cell: None for cell in ("", *layout.missing)}))
+    if form.padded or len(form.separator) > 1:
+        frame = frame.with_columns(pl.all().replace({cell: None for cell in ("", *layout.missing_cells)}))
     return _narrow(frame, files, form, layout)
 
 
@@ -315,7 +329,7 @@ def _scan_csv(files: Sequence[Path], form: Form, missing: tuple[str, ...]) -> pl
         separator=form.separator,
         quote_char='"' if form.quoted else None,
         infer_schema=False,
-        null_values=[cell for cell in missing if cell] or None,
+        null_values=list(missing) or None,
         glob=False,
         **names,
     )
@@ -331,7 +345,7 @@ def _split_lines(files: Sequence[Path], form: Form) -> pl.LazyFrame:
     if len(too_long):
         _check_widths(files, form)
     cells = pl.col("line").str.splitn(form.separator, len(form.names)).struct.rename_fields(list(form.names))
-    return lines.select(cells.alias("cells")).unnest("cells").with_columns(pl.all().replace("", None))
+    return lines.select(cells.alias("cells")).unnest("cells")
 
 
 def _narrow(frame: pl.LazyFrame, files: Sequence[Path], form: Form, layout: Layout) -> pl.LazyFrame:
@@ -347,7 +361,7 @@ def _narrow(frame: pl.LazyFrame, files: Sequence[Path], form: Form, layout: Layo
     candidates = [
         name
         for name, *cells in columns
-        if all(cell in ("", *layout.missing) or re.match(f"{NUMBER}|{INTEGER}", cell) for cell in cells)
+        if all(cell in ("", *layout.missing_cells) or re.match(f"{NUMBER}|{INTEGER}", cell) for cell in cells)
     ]
     facts = _look_through(frame, candidates, files, form)
     if facts["blank"] and len(form.names) > 1 and _has_blank_lines(files):
