@@ -387,3 +387,29 @@ def test_nan_in_dict_rows_is_missing_in_every_column(encoder: Encoder) -> None:
     assert same(encoder.encode_rows(dict.fromkeys(encoder.columns(labelled=False), nan)), gap)
     several = [{"user": 7, "film": "a", "age": 10, "price": 1.0, "genres": "x"}, dict.fromkeys(ROWS, nan)]
     assert same(encoder.encode_rows(several).select(np.array([1])), replace(gap, rows=np.array([1])))
+
+
+def test_lists_in_text_are_those_of_a_parquet_file(tmp_path: Path) -> None:
+    tags = [["a,b", "c"], ["x", None], [], ["it's", 'say "hi"'], None, ["c"]]
+    rows = pl.DataFrame({"y": [0, 1] * 3, "tags": tags, "n": [[1.0, 2.5], [2.0], [], [3.0], None, [1.0]]})
+    rows.write_parquet(tmp_path / "rows.parquet")
+    for writer in (str, json.dumps, lambda value: str(np.array(value, dtype=object))):
+        texts = {name: [None if one is None else writer(one) for one in rows[name].to_list()] for name in ("tags", "n")}
+        rows.with_columns(**{name: pl.Series(one) for name, one in texts.items()}).write_csv(tmp_path / "rows.csv")
+        kinds = {"tags": "multi", "n": "multi"}
+        text, lists = (load(tmp_path / f"rows.{kind}", label="y", kinds=kinds) for kind in ("csv", "parquet"))
+        encoder = Encoder.fit(text)
+        assert same(*(next(encoder.stream(data, labelled=True)) for data in (text, lists)))
+        row = {"tags": writer(["c", "new"]), "n": [2]}
+        assert same(encoder.encode_rows(row), encoder.encode_rows({"tags": ["c", "new"], "n": writer([2.0])}))
+
+
+def test_a_list_in_text_that_cannot_be_read_is_named() -> None:
+    rows = {"y": [0, 1], "tags": ["['a', 'b']", "['a' ... 'b']"]}
+    data = load(pl.DataFrame(rows), label="y", kinds={"tags": "multi"})
+    with pytest.raises(DataError, match=r"^Polars frame cannot be read: column 'tags' holds .*\.\.\.") as said:
+        Encoder.fit(data)
+    assert "\n" not in str(said.value)
+    encoder = Encoder.fit(replace(data, frame=data.frame.head(1)))
+    with pytest.raises(DataError, match="rows cannot be read: column 'tags' holds"):
+        encoder.encode_rows({"tags": "['a' ... 'b']"})

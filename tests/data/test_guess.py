@@ -50,6 +50,7 @@ def test_true_and_false_in_any_case_are_booleans() -> None:
 def test_lists_that_were_written_as_text() -> None:
     assert judge(["['Drama', 'Comedy']", "[]", "['Drama']"]) == Guess(MULTI, "lists written as text", ",")
     assert judge(["[1, 2]", "[3]"], "view_history").kind is SEQUENCE
+    assert judge(["['Drama' 'Comedy']", "['Drama'\n 'War']"]) == Guess(MULTI, "lists written as text", ",")
 
 
 def test_integers_with_gaps_are_judged_as_integers() -> None:
@@ -108,6 +109,7 @@ def test_a_sample_does_not_claim_to_be_everything() -> None:
         (["United States", "United Kingdom", "France", "South Korea", "South Africa"], None),
         ([f"the film {i} is a {w} one" for i, w in enumerate(["good", "bad", "long"] * 40)], None),
         (["a|b", "c|d", "e|f"], None),
+        (["['a' 'b']", "['c|d'\n 'e']"], ","),
     ],
 )
 def test_strings_are_split_where_their_parts_recombine(values: list[str], separator: str | None) -> None:

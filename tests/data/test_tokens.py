@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfield.data.numeric import Buckets
-from crossfield.data.text import NUMBER
+from crossfield.data.text import NUMBER, reading
 from crossfield.data.tokens import (
     Tokens,
     are_booleans,
@@ -21,7 +21,7 @@ from crossfield.data.tokens import (
     is_list,
     respelled,
 )
-from crossfield.errors import SchemaError
+from crossfield.errors import DataError, SchemaError
 from crossfield.schema import Feature, FeatureSchema, Kind
 from tests.data.tables import categorical, cross, dense
 
@@ -119,6 +119,24 @@ def test_text_that_spells_a_list_gives_its_values() -> None:
     expected = [["Drama", "Comedy"], ["Drama", "Comedy"], ["3", "4"], [], ["a"], ["a", " b"], None]
     assert lists_of(texts, separator=",") == expected
     assert lists_of(["[a]|[b]"], separator="|") == [["[a]", "[b]"]]
+
+
+def test_lists_have_the_same_tokens_in_text() -> None:
+    lists = [[1.0, 2.5, NAN, None], [1e-7, 1e20, -0.0], [], None, [3.0]]
+    texts = ["[1.0, 2.5, nan, None]", "[1e-07, 1e+20, -0.0]", "[]", None, "[3.]"]
+    assert lists_of(texts, separator=",") == lists_of(lists)
+    assert lists_of(["[true, null]", "['a,b' \n 'c']", '["say \\"hi\\""]'], separator=",") == [
+        ["true"],
+        ["a,b", "c"],
+        ['say "hi"'],
+    ]
+
+
+def test_text_in_brackets_that_spells_no_list_is_named() -> None:
+    column = pl.Series("tags", ["a,b", "['a' b]"])
+    said = r"^rows cannot be read: column 'tags' holds .*, in which one value is not told from the next; .*missing$"
+    with pytest.raises(DataError, match=said), reading("rows"):
+        column.to_frame().select(canonical_lists(pl.col("tags"), column.dtype, ","))
 
 
 def test_hash_is_blake2b_little_endian() -> None:

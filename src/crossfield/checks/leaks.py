@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from crossfield.checks.alone import Evidence, Sides, auc_alone, change, evidence_of
 from crossfield.checks.finding import Finding
 from crossfield.checks.sample import Sample, later_half
+from crossfield.data.text import reading
 from crossfield.errors import SchemaError
 from crossfield.metrics import Vector
 from crossfield.schema import Feature
@@ -54,9 +55,11 @@ def find_changes(train: Sample) -> Iterator[Finding]:
 def _evidence(train: Sample) -> Iterator[tuple[Feature, Evidence]]:
     for feature in train.features:
         try:
-            yield feature, evidence_of(train.rows, feature)
+            with reading(train.data.name):
+                evidence = evidence_of(train.rows, feature)
         except SchemaError:
             continue  # a column of another family is another check's finding
+        yield feature, evidence
 
 
 def _leave_out(feature: Feature) -> str:

@@ -215,9 +215,9 @@ class Encoder:
         columns = self.columns(labelled=False)
         for row in several:
             _require(list(row), columns)
-        return self.encode(
-            pl.DataFrame({name: _series(name, [row[name] for row in several]) for name in columns}), labelled=False
-        )
+        frame = pl.DataFrame({name: _series(name, [row[name] for row in several]) for name in columns})
+        with reading("rows"):
+            return self.encode(frame, labelled=False)
 
     def stream(
         self, dataset: Dataset, *, labelled: bool, chunk_rows: int = CHUNK_ROWS, engine: Engine | None = None

@@ -184,12 +184,14 @@ def _share(mask: pl.Series) -> float:
 
 
 def find_separator(texts: pl.Series) -> str | None:
-    """What splits strings such as ``Action|Comedy`` into values that recombine; None where nothing does.
+    """What splits strings such as ``Action|Comedy`` into values that recombine, or lists; None where nothing does.
 
     Recombine means that the parts come again in other strings; those of a title with a comma, or of a sentence, do
     not. A bar is rare in prose and needs little proof; a space a lot: numbers, or few words in many strings.
     """
     strings = texts.drop_nulls().unique(maintain_order=True)
+    if len(strings) and strings.str.contains(LIST).all():
+        return ","
     for separator in _SEPARATORS:
         if _share(strings.str.contains(separator, literal=True)) < 0.05:
             continue

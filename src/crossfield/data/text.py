@@ -29,8 +29,8 @@ INTEGER = r"^(?:0|-?[1-9]\d{0,17})$"
 _DIGITS = r"(?:0|[1-9]\d{0,14})"
 NUMBER = rf"^(?:-?(?:{_DIGITS}(?:\.\d*)?|\.\d+)(?:[eE][+-]\d+)?|-?{_DIGITS}\.\d*[eE]\d+|(?i:nan|-?inf))$"
 BOOLEAN = r"^(?i:true|false)$"
-LIST = r"^\s*\[.*\]\s*$"
-"""A list as Python and JSON write it: what pandas makes of lists in a CSV file."""
+LIST = r"(?s)^\s*\[.*\]\s*$"
+"""A list as Python, JSON and numpy write it: what pandas makes of lists in a CSV file."""
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _SEPARATORS = (",", "\t", ";", "|", "::")
 _NOT_UTF8 = "not UTF-8 text; convert the file, for example with: iconv -f latin1 -t utf-8"

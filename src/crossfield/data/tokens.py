@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from crossfield.data.numeric import Buckets, number, squared_log
+from crossfield.data.spelled import list_of
 from crossfield.data.text import BOOLEAN, LIST, NUMBER, TEXT, can_be_category
 from crossfield.errors import SchemaError
 from crossfield.schema import Feature, FeatureSchema, Kind
@@ -104,7 +105,8 @@ def all_spell(column: pl.Series, pattern: str) -> bool:
 def canonical_lists(values: pl.Expr, dtype: pl.DataType, separator: str | None) -> pl.Expr:
     """The canonical texts of each row's values, as lists; values that are missing inside a list are left out.
 
-    Text such as ``['a', 'b']`` gives the values of the list it spells.
+    Text such as ``['a', 'b']``, split at commas, gives the values of the list that it spells; text in brackets that
+    spells none is a Polars error where the rows are read.
     """
     if isinstance(dtype, pl.Array | pl.List):
         lists = values.arr.to_list() if isinstance(dtype, pl.Array) else values
@@ -115,9 +117,27 @@ def canonical_lists(values: pl.Expr, dtype: pl.DataType, separator: str | None) 
         return pl.concat_list([text]).list.drop_nulls()
     parts = text.str.split(separator)
     if separator == ",":
-        inside = text.str.strip_chars("[] \t").str.split(",").list.eval(pl.element().str.strip_chars(" \t'\""))
-        parts = pl.when(text.str.contains(LIST)).then(inside).otherwise(parts)
+        bracketed = pl.when(text.str.contains(LIST)).then(text)
+        spelled = bracketed.map_batches(_spelled_lists, return_dtype=pl.List(pl.String), is_elementwise=True)
+        parts = pl.when(bracketed.is_not_null()).then(spelled).otherwise(parts)
     return parts.list.eval(pl.element().filter(pl.element() != ""))
+
+
+def _spelled_lists(texts: pl.Series) -> pl.Series:
+    """The canonical texts of the values of the lists that texts spell; each distinct text is read once."""
+    distinct = texts.drop_nulls().unique(maintain_order=True)
+    lists = [list_of(text) for text in distinct]
+    for text, values in zip(distinct, lists, strict=True):
+        if values is None:
+            raise pl.exceptions.ComputeError(
+                f"column {texts.name!r} holds {text!r:.80}, in which one value is not told from the next; "
+                'write lists as JSON does, ["a", "b"], or name that text as missing'
+            )
+    floats = pl.Series([one for values in lists for one in values or () if isinstance(one, float)], dtype=pl.Float64)
+    written = dict(zip(floats, floats.to_frame().select(_float_text(pl.first())).to_series(), strict=True))
+    tokens = [[written.get(one, one) for one in values or ()] for values in lists]
+    table = pl.DataFrame({"text": distinct, "values": pl.Series(tokens, dtype=pl.List(pl.String))})
+    return texts.alias("text").to_frame().join(table, on="text", how="left", maintain_order="left")["values"]
 
 
 def hash_tokens(tokens: pl.Series) -> np.ndarray:
