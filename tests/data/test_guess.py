@@ -131,6 +131,28 @@ def test_text_that_holds_numbers_says_so() -> None:
     assert judge(["05105", "98107"] * 2).reason == "string, 2 distinct"
 
 
+@pytest.mark.parametrize(
+    ("values", "number"),
+    [
+        (["7,5", "30", None, "-0,25"] * 50, "7,5 as 7.5"),
+        (["1.234,5", "7"] * 50, "1.234,5 as 1234.5"),
+        ([f"{one},0" for one in range(90)], "0,0 as 0.0"),
+    ],
+)
+def test_numbers_with_a_decimal_comma_are_no_lists(values: list[str], number: str) -> None:
+    found = judge(values)
+    assert (found.kind, found.reason) == (
+        None,
+        f"decimal commas, it seems: write {number}, or say that it holds several (multi)",
+    )
+
+
+def test_numbers_in_lists_are_no_decimals() -> None:
+    lists = ["1,2", "2", "1,3", "3,2,1", "2,3"] * 20
+    assert judge(lists) == Guess(MULTI, "split at ',' in 80% of rows", ",")
+    assert judge(["1,2", "2,1", "1,1", "2"] * 20, "recent_views").kind is SEQUENCE
+
+
 def test_long_prose_is_left_out_and_short_text_is_not() -> None:
     words = ["slow", "warm", "loud", "odd", "bright"]
     prose = [f"it was {words[i % 5]} and then {words[i % 3]} and number {i} of many" for i in range(100)]

@@ -38,6 +38,12 @@ def test_the_separator_is_found(tmp_path: Path, content: str, separator: str, nu
     assert (form.separator, len(form.names)) == (separator, num_columns)
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows.txt"])
+@pytest.mark.parametrize("rows", ["click;age\n1;7,5\n0;30,25\n", "click;age;sum\n1;7,5;1,5\n0;3,25;0,5\n"])
+def test_decimal_commas_separate_no_cells(tmp_path: Path, name: str, rows: str) -> None:
+    assert sniff(write(tmp_path, rows, name)).separator == ";"
+
+
 @pytest.mark.parametrize(
     ("content", "header"),
     [
@@ -177,8 +183,11 @@ def test_row_order_survives_a_parallel_scan(tmp_path: Path) -> None:
         (b"\x89HDF\r\n\x00\x00", "its content is binary"),
         ("id,title\n1,Léon\n".encode("latin-1"), "line 2: not UTF-8 text"),
         (b"0 1 2 3\n1 5\n2 7 9\n", "no separator gives its rows the same number of cells"),
-        (b"a,b\n" + b"1,2\n" * 20 + b"1,2,3\n", "line 22: a row has 3 cells instead of 2: '1,2,3'"),
-        (b"1::2\n" * 20 + b"1::2::3\n", "line 21: a row has 3 cells instead of 2: '1::2::3'"),
+        (b"a,b\n" + b"1,2\n" * 20 + b"1,2,3\n", "line 22: a row has 3 cells instead of 2: '1,2,3'; it is split at ','"),
+        (
+            b"1::2\n" * 20 + b"1::2::3\n",
+            "line 21: a row has 3 cells .*; it is split at '::': .* or name another separator",
+        ),
         (b"a,a\n1,2\n", "two columns named 'a'"),
     ],
 )

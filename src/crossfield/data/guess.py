@@ -27,6 +27,7 @@ _QUANTITY_WORDS = re.compile(
 _TIME_WORDS = frozenset({"time", "timestamp", "ts", "date", "datetime", "day", "hour", "at", "when"})
 _HISTORY_WORDS = frozenset({"history", "hist", "seq", "sequence", "recent", "previous", "past"})
 _SEPARATORS = ("|", ";", ",", " ")
+_COMMA_NUMBER = r"^-?\d+(?:\.\d{3})*(?:,\d+)?$"
 _ISO_TIME = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?$"
 _DATE_NUMBERS = r"^(?:(?:19|20)?\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?:[01]\d|2[0-3])?$"
 
@@ -160,6 +161,9 @@ def _guess_text(values: pl.Series, distinct: str) -> Guess:
         return Guess(Kind.DENSE, "decimal number written as text")
     if texts.str.contains(LIST).all():
         return Guess(_several(values.name), "lists written as text", ",")
+    if _several(values.name) is Kind.MULTI and (number := _comma_number(texts)):
+        point = number.replace(".", "").replace(",", ".")
+        return Guess(None, f"decimal commas, it seems: write {number} as {point}, or say that it holds several (multi)")
     if separator := find_separator(texts):
         share = _share(texts.str.contains(separator, literal=True))
         return Guess(_several(values.name), f"split at {separator!r} in {share:.0%} of rows", separator)
@@ -169,6 +173,13 @@ def _guess_text(values: pl.Series, distinct: str) -> Guess:
     if 2 * num_distinct > len(texts) >= MIN_ROWS and _share(is_long) > 0.5:
         return Guess(None, "free text")
     return Guess(Kind.CATEGORICAL, f"string, {num_distinct:,} {distinct}{_odd_one(texts)}")
+
+
+def _comma_number(texts: pl.Series) -> str | None:
+    """The first number with a decimal comma, where all texts are numbers as much of Europe writes them."""
+    if not texts.str.contains(_COMMA_NUMBER).all():
+        return None
+    return next(iter(texts.filter(texts.str.contains(",", literal=True))), None)
 
 
 def _odd_one(texts: pl.Series) -> str:

@@ -232,8 +232,11 @@ def _is_padded(records: list[list[str]], separator: str) -> bool:
 
 def _guess_separator(path: Path, text: str) -> str:
     """The separator that gives nearly every row the same number of cells; most cells win."""
-    tried = {one: _common_width(_records(text, one, _is_quoted(text, one))) for one in (*_SEPARATORS, " ")}
+    records = {one: _records(text, one, _is_quoted(text, one)) for one in (*_SEPARATORS, " ")}
+    tried = {one: _common_width(rows) for one, rows in records.items()}
     good = [one for one, (num_cells, share) in tried.items() if num_cells > 1 and share >= 0.9]
+    # The decimal comma of "price;age" above "7,5;30" splits every row but the header.
+    good = [one for one in good if len(records[one][0]) == tried[one][0]] or good
     for suffix in path.suffixes:
         if (told := _EXTENSION_SEPARATORS.get(suffix.lower())) in good:
             return str(told)
@@ -406,7 +409,8 @@ def _check_widths(files: Sequence[Path], form: Form) -> None:
                 if len(cells) > len(form.names):
                     raise DataError(
                         f"{path}, line {number}: a row has {len(cells)} cells instead of {len(form.names)}: "
-                        f"{form.separator.join(cells)[:80]!r}; put quotes around cells that hold the separator"
+                        f"{form.separator.join(cells)[:80]!r}; it is split at {form.separator!r}: put quotes around "
+                        "cells that hold it, or name another separator (--separator)"
                     )
 
 
