@@ -47,6 +47,21 @@ def test_true_and_false_in_any_case_are_booleans() -> None:
     assert judge(["True", "False", "maybe"]).reason == "string, 3 distinct"
 
 
+@pytest.mark.parametrize("least", [1_100_000_000, 1_100_000_000_000_000_000])
+def test_ids_that_lie_where_times_do_are_ids_because_they_come_again(least: int) -> None:
+    ids = least + RNG.integers(0, least // 2, 60)[RNG.integers(0, 60, 2000)]
+    expected = Guess(CATEGORICAL, "integer, 60 distinct: an id")
+    assert judge(ids, "tweet") == judge([str(one) for one in ids] if least > 10**18 else ids, "tweet") == expected
+    assert judge(ids, "posted_at").reason.startswith("a time as a number")
+
+
+def test_text_is_judged_as_integers_only_where_a_text_file_would_have_left_them_text() -> None:
+    times = [1_700_000_000_000_000_000 + one for one in RNG.permutation(10**9)[:100].tolist()]
+    assert judge(times) == judge(map(str, times)) and judge(times).kind is None
+    for texts in (["12", "13"], ["9999999999999999999", "1"], ["0700000000000000000", "1"]):
+        assert judge(texts * 20).reason.startswith("string, 2 distinct")
+
+
 def test_lists_that_were_written_as_text() -> None:
     assert judge(["['Drama', 'Comedy']", "[]", "['Drama']"]) == Guess(MULTI, "lists written as text", ",")
     assert judge(["[1, 2]", "[3]"], "view_history").kind is SEQUENCE

@@ -65,8 +65,11 @@ def guess(column: pl.Series, *, whole: bool) -> Guess:
         return Guess(None, f"the same value {everywhere}")
     if values.dtype == pl.Boolean:
         return Guess(Kind.CATEGORICAL, "true or false")
-    judge = _guess_number if values.dtype.is_numeric() else _guess_text
-    return judge(values, "distinct" if whole else f"distinct in {len(column):,} rows")
+    distinct = "distinct" if whole else f"distinct in {len(column):,} rows"
+    if values.dtype.is_numeric():
+        return _guess_number(values, distinct)
+    integers = _long_integers(values)
+    return _guess_text(values, distinct) if integers is None else _guess_number(integers, distinct)
 
 
 def _guess_list(values: pl.Series) -> Guess:
@@ -94,7 +97,7 @@ def _guess_number(values: pl.Series, distinct: str) -> Guess:
         return Guess(None, "different in every row", is_unique=True)
     if _is_id(values.name):
         return Guess(Kind.CATEGORICAL, f"{found}, named like an id")
-    if len(numbers) > FEW and _is_time(values.name, numbers):
+    if len(numbers) > FEW and _is_time(values.name, numbers, rarely_repeat=2 * len(numbers) > len(values)):
         return Guess(None, f"a time as a number: {TIME}")
     if len(numbers) <= FEW and len(values) >= 2 * len(numbers):
         return Guess(Kind.CATEGORICAL, f"{found}: a flag" if len(numbers) == 2 else found)
@@ -139,15 +142,25 @@ def _counts_rows(values: pl.Series) -> bool:
     return bool((values.cast(pl.Int64, strict=False).diff().drop_nulls() == 1).all())
 
 
-def _is_time(name: str, numbers: np.ndarray) -> bool:
+def _is_time(name: str, numbers: np.ndarray, *, rarely_repeat: bool) -> bool:
     """Unix times (seconds to nanoseconds) of 1990 to 2040, and dates such as 20141021 or, so named, 14102100."""
     named = bool(_words(name) & _TIME_WORDS)
     for scale in (1, 1e3, 1e6, 1e9):
-        if 6.3e8 * scale <= numbers[0] and numbers[-1] <= 2.2e9 * scale:
+        # Ids of ten or nineteen digits (snowflakes) lie there too, but come again and again.
+        if (named or rarely_repeat) and 6.3e8 * scale <= numbers[0] and numbers[-1] <= 2.2e9 * scale:
             return True
     texts = [f"{number:.0f}" for number in numbers]
     is_date = all(re.match(_DATE_NUMBERS, text) for text in texts)
     return is_date and (named or all(len(text) == 8 and text[:2] in ("19", "20") for text in texts))
+
+
+def _long_integers(values: pl.Series) -> pl.Series | None:
+    """The integers that text spells, one of 19 digits among them: a text file leaves these text, a typed table not."""
+    texts = values.cast(pl.String)
+    if not texts.str.contains(r"^-?\d{19}$").any() or not texts.str.contains(r"^(?:0|-?[1-9]\d{0,18})$").all():
+        return None
+    integers = texts.cast(pl.Int64, strict=False)
+    return None if integers.null_count() else integers
 
 
 def _guess_text(values: pl.Series, distinct: str) -> Guess:
