@@ -1,5 +1,5 @@
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
@@ -88,6 +88,7 @@ def test_integers_with_gaps_are_judged_as_integers() -> None:
         ("x", [f"key {i}" for i in range(100)], "different in every row"),
         ("x", ["2024-01-01 10:00:00", "2024-01-02 11:30:00"], "a date or time as text"),
         ("x", [{"a": 1}, {"a": 2}], "no kind fits"),
+        ("x", [timedelta(1), timedelta(2)], "a duration: no kind fits; make it a number, of seconds for instance"),
         ("x", [[0.5, 0.1], [0.2, 0.3]], "no kind fits"),
         ("x", [[], []], "empty lists only"),
     ],

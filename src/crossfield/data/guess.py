@@ -55,6 +55,8 @@ def guess(column: pl.Series, *, whole: bool) -> Guess:
     everywhere = "in every row" if whole else "in all rows looked at"
     if values.is_empty():
         return Guess(None, f"no value {everywhere}")
+    if values.dtype == pl.Duration:
+        return Guess(None, "a duration: no kind fits; make it a number, of seconds for instance")
     if values.dtype.is_temporal():
         return Guess(None, f"a date or time: {TIME}")
     if isinstance(values.dtype, pl.List | pl.Array):
