@@ -50,7 +50,8 @@ def test_long_arrays_of_numpy_run_over_lines() -> None:
         ("[007, , None]", ["007"]),
         ("[12345678901234567, 1]", ["12345678901234567", "1"]),
         ("[np.int64(3), np.str_('a(b)')]", [3.0, "a(b)"]),
-        (r"['C:\data', '\'']", [r"C:\data", "'"]),
+        (r"['C:\data', '\'', '\x']", [r"C:\data", "'", r"\x"]),
+        (r"['\xe9\u2028\U0001f600\\n' '\n']", ["é\u2028\U0001f600\\n", "\n"]),
     ],
 )
 def test_values_without_quotes_and_other_spellings(text: str, values: list[Any]) -> None:
@@ -72,7 +73,8 @@ def test_values_without_quotes_and_other_spellings(text: str, values: list[Any])
         "[Drama], [War]",
         r'["\ud800"]',
         r"['\ud800']",
-        r"['\x']",
+        r"['\U00110000']",
+        r"['\Uffffffff']",
         "['a', \0]",
         "[" * 100_000 + "]" * 100_000,
     ],

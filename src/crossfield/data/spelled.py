@@ -1,9 +1,7 @@
 """Lists as text spells them: what Python, JSON and numpy write of a list, and what pandas puts into a CSV file."""
 
-import ast
 import json
 import re
-import warnings
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -13,6 +11,8 @@ Values: TypeAlias = list[str | float]
 """Floats apart: their text is for others to write."""
 
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+_ESCAPE = re.compile(r"\\(x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|.)", re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "'": "'", '"': '"', "\\": "\\"}
 _QUOTE = "\0"
 """Stands for a quoted value while the text around it is looked at."""
 _WRAPPED = re.compile(r"\bnp\.\w+\(([^()]*)\)")
@@ -56,7 +56,7 @@ def _parsed(inside: str) -> Values | None:
         return None
     try:
         texts = iter([_unquoted(one) for one in quoted])
-    except (ValueError, SyntaxError):
+    except (ValueError, OverflowError):  # what no text holds
         return None
     return list(_values(parts, texts))
 
@@ -75,9 +75,12 @@ def _is_plain(text: str) -> bool:
 
 
 def _unquoted(text: str) -> str:
-    if "\\" not in text:
-        return text[1:-1]
-    with warnings.catch_warnings(action="ignore"):  # a backslash that escapes nothing stays one
-        found = str(ast.literal_eval(text))
+    found = _ESCAPE.sub(_unescaped, text[1:-1])
     found.encode()
     return found
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    code = escape[1]
+    # A backslash that escapes nothing stays one, as in Python.
+    return chr(int(code[1:], 16)) if len(code) > 1 else _ESCAPES.get(code, escape[0])

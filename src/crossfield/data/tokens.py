@@ -130,8 +130,8 @@ def _spelled_lists(texts: pl.Series) -> pl.Series:
     for text, values in zip(distinct, lists, strict=True):
         if values is None:
             raise pl.exceptions.ComputeError(
-                f"column {texts.name!r} holds {text!r:.80}, in which one value is not told from the next; "
-                'write lists as JSON does, ["a", "b"], or name that text as missing'
+                f"column {texts.name!r} holds {text!r:.80}, which spells no list of values; "
+                'write lists as JSON does, ["a", "b"], name that text as missing, or ignore the column'
             )
     floats = pl.Series([one for values in lists for one in values or () if isinstance(one, float)], dtype=pl.Float64)
     written = dict(zip(floats, floats.to_frame().select(_float_text(pl.first())).to_series(), strict=True))
