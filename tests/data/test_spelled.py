@@ -71,6 +71,7 @@ def test_values_without_quotes_and_other_spellings(text: str, values: list[Any])
         "['it's', 'b']",
         "[Schindler's List, Ocean's Eleven]",
         "[Drama], [War]",
+        "[Drama] [War]",
         r'["\ud800"]',
         r"['\ud800']",
         r"['\U00110000']",

@@ -50,7 +50,7 @@ def _parsed(inside: str) -> Values | None:
     parts = [one.strip() for one in rest.split(",")]
     if len(parts) == 1 and all(one == _QUOTE or _is_plain(one) for one in rest.split()):
         parts = rest.split()
-    if any(one != _QUOTE and (_QUOTE in one or one.startswith("[") or one == "...") for one in parts):
+    if any(one != _QUOTE and (_QUOTE in one or re.match(r"\[|[^\[]*\]", one) or one == "...") for one in parts):
         return None
     if parts.count(_QUOTE) != len(quoted) or (quoted and re.search("['\"]", rest)):
         return None
