@@ -6,7 +6,9 @@ import polars as pl
 import pytest
 
 from crossfield import verbs
-from crossfield.data.public import PUBLIC, PublicData
+from crossfield.data.options import DataConfig
+from crossfield.data.public import PUBLIC, PublicData, PublicSet
+from crossfield.data.public.record import load_with
 from crossfield.errors import ConfigError
 from crossfield.models import CATALOGUE
 
@@ -181,3 +183,34 @@ def test_the_schema_of_a_public_set_follows_the_flags() -> None:
     plain = verbs.schema("movielens-100k", None, {}).json
     changed = verbs.schema("movielens-100k", None, {"data.label": "rating>=5"}).json
     assert (plain["label"]["value"], changed["label"]["value"]) == (4, 5)
+
+
+@pytest.mark.parametrize("sizes", [[0.8, 0.1, 0.1], [0.9, 0.1, 0.0]])
+def test_a_public_set_without_a_test_part_is_measured_by_the_part_that_the_run_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sizes: list[float]
+) -> None:
+    monkeypatch.setenv("CROSSFIELD_DATA", str(tmp_path))
+    (tmp_path / "films").mkdir()
+    click_log(1000).write_csv(tmp_path / "films" / "clicks.csv")
+    options = DataConfig(label="click", user="user_id", item="item_id", time="ts")
+    films = PublicSet(
+        "films",
+        about="films",
+        terms="none",
+        address="nowhere",
+        files={"clicks.csv": ""},
+        options=options,
+        read=lambda folder: PublicData(load_with(options, folder / "clicks.csv")),
+    )
+    monkeypatch.setitem(PUBLIC, "films", films)
+    said = {"data.path": "films", "data.sizes": sizes, "train.epochs": 9, "train.batch_size": 32}
+    recipe, run = verbs.resolve_recipe(None, "fm", said), tmp_path / "run"
+    fitted = verbs.fit(recipe, run, schema=None, resume=False, overwrite=False, device="cpu", quiet=True).json
+    capsys.readouterr()
+    measured = verbs.evaluate(run, "films", device="cpu", intervals=False, out=None).json
+    calibrated = verbs.calibrate(run, "films", method="platt", device="cpu").json["calibration"]
+    noted = capsys.readouterr().err.count("the model was trained on rows of clicks.csv")
+    if sizes[2]:
+        assert measured == fitted["test"] and calibrated["num_rows"] == measured["n"] and not noted
+    else:
+        assert measured["n"] == calibrated["num_rows"] == 1000 and noted == 2

@@ -367,14 +367,21 @@ def replay(run: Path, *, device: str) -> Result:
 # Evaluate, calibrate, predict, recommend
 
 
-def rows_of(ranker: Ranker, data: str) -> Dataset | RankingTest:
-    """Rows under a ranker's schema; of a public data set, its test part."""
+def rows_of(ranker: Ranker, data: str) -> tuple[Dataset | RankingTest, bool]:
+    """Rows under a ranker's schema, and whether they are a test part, which training has not seen.
+
+    Of a public data set that is the published one, else the one that the ranker's own recipe left.
+    """
     if not is_public(data):
-        return load_as(ranker.recipe, data, ranker.schema)
+        return load_as(ranker.recipe, data, ranker.schema), False
     found = load_public(data)
     if found.test is None and found.ranking is not None:
-        return found.ranking
-    return read_again(ranker.recipe, found.test or found.train, ranker.schema, name=data)
+        return found.ranking, True
+    if found.test is not None:
+        return read_again(ranker.recipe, found.test, ranker.schema, name=data), True
+    if ranker.recipe.data.path == data and (test := part(ranker.recipe).test) is not None:
+        return test, True
+    return read_again(ranker.recipe, found.train, ranker.schema, name=data), False
 
 
 def evaluate(run: Path, data: str, *, device: str, intervals: bool, out: Path | None) -> Result:
@@ -384,8 +391,8 @@ def evaluate(run: Path, data: str, *, device: str, intervals: bool, out: Path | 
     ranker = Ranker.load(run, device=device)
     if out is not None and ranker.schema.label is None:
         raise ConfigError("the page draws calibration, which wants labels: this run was trained without and only ranks")
-    rows = rows_of(ranker, data)
-    if isinstance(rows, Dataset) and not is_public(data):
+    rows, is_test = rows_of(ranker, data)
+    if isinstance(rows, Dataset) and not is_test:
         _note_training_files(ranker, data_sha256(rows))
     report = ranker.evaluate(rows, intervals=intervals)
     if out is None:
@@ -418,17 +425,17 @@ def calibrate(run: Path, data: str, *, method: Method, device: str) -> Result:
     check_finished(run)
     with RunLock(run):
         ranker = Ranker.load(run, device=device)
-        rows = rows_of(ranker, data)
+        rows, is_test = rows_of(ranker, data)
         ranker.calibrate(rows, method=method)
         ranker.bundle.save_calibration(run)
-    if not is_public(data) and ranker.bundle.calibration is not None:
+    if not is_test and ranker.bundle.calibration is not None:
         _note_training_files(ranker, ranker.bundle.calibration.files)
     text = f"{_calibrated(ranker)} How good that is, other rows tell: crossfield evaluate {run} OTHER_ROWS"
     return Result({"run": str(run), "calibration": _calibration_json(ranker)}, text)
 
 
 def _note_training_files(ranker: Ranker, files: Mapping[str, str]) -> None:
-    """Say which of these files (name -> SHA-256) the model was trained on: public sets part their files themselves."""
+    """Say which of these files (name -> SHA-256) the model was trained on."""
     trained = set(ranker.about["data_sha256"].values())
     for name in (name for name, sha256 in files.items() if sha256 in trained):
         say(f"note: the model was trained on rows of {name}, so it knows them better than others; use fresh rows")
@@ -460,7 +467,7 @@ def predict(run: Path, data: str, out: Path, *, device: str) -> Result:
     check_ending(out)
     refuse_to_replace(data, out)
     ranker = Ranker.load(run, device=device)
-    rows = rows_of(ranker, data)
+    rows, _ = rows_of(ranker, data)
     if isinstance(rows, RankingTest):
         raise DataError(f"{data} is a ranking test, not rows to score; use evaluate or recommend")
     with atomic_path(out) as path:
