@@ -13,7 +13,7 @@ from crossfield.calibration import Platt
 from crossfield.data.public import RankingTest
 from crossfield.data.source import Layout
 from crossfield.errors import ConfigError, DataError, RunError, SchemaError
-from crossfield.files import read_lines
+from crossfield.files import read_lines, sha256_of
 from crossfield.metrics import probability
 from crossfield.preparation import Prepared, write_prepared
 from crossfield.ranker import split_off
@@ -637,6 +637,26 @@ def test_the_rows_to_validate_on_do_not_depend_on_the_seed_of_training() -> None
         for some in ({}, {"train": {"seed": 1}}, {"data": {"split_seed": 1}})
     ]
     assert parts[0].equals(parts[1]) and not parts[0].equals(parts[2])
+
+
+def test_an_update_records_what_it_was_trained_on_and_nothing_that_was_measured_before_it(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("first.csv", "second.csv", "third/first.csv")]
+    files[2].parent.mkdir()
+    for seed, path in enumerate(files):
+        click_log(300, seed).drop("ts").write_csv(path)
+    test = cf.load(click_log(300, 9).drop("ts"), label="click", quiet=True)
+    ranker = cf.Ranker("fm", train=TRAIN, data={"label": "click"}).fit(files[0], test=test, quiet=True)
+    assert "test" in ranker.about
+    first = ranker.about["data_sha256"]["first.csv"]
+    for path in files[1:]:
+        ranker.update(path, quiet=True)
+    assert "test" not in ranker.about
+    assert list(ranker.about["data_sha256"]) == ["first.csv", "second.csv", "first.csv (update 2)"]
+    assert first == ranker.about["data_sha256"]["first.csv"]
+    sums = {sha256_of(path) for path in files}
+    assert len(sums) == 3 and set(ranker.about["data_sha256"].values()) == sums
+    ranker.update(files[1], quiet=True)
+    assert len(ranker.about["data_sha256"]) == 3
 
 
 def test_prepared_rows_bring_their_words_and_their_other_parts(tmp_path: Path) -> None:

@@ -200,15 +200,24 @@ def update_bundle(
     trainer = _trainer(recipe, model, prepared, watch=None, work=work, listener=listener, start=start)
     result = trainer.fit()
     update = {"rows": store.num_rows, "epochs": epochs, "fields": _grown_fields(encoder, growths)}
-    about = {**bundle.about, **_about(recipe, model, prepared), **_describe(result)}
+    about = {**_about(recipe, model, prepared), **_describe(result)}
     # Ids are recommended as integers where they always were: with text among them they are text.
     kept_ids = [name for name in about["integer_ids"] if name in bundle.about["integer_ids"]]
-    about |= {"integer_ids": kept_ids, "updates": number, "update": update, "seconds": time.time() - started}
+    trained_on = _joined_sha256(bundle.about["data_sha256"], about["data_sha256"], number)
+    about |= {"integer_ids": kept_ids, "data_sha256": trained_on}
+    about |= {"updates": number, "update": update, "seconds": time.time() - started}
     kept = trainer.training if recipe.train.keep_state else None
     updated = Bundle(bundle.recipe, encoder, model, entities, about, kept, bundle.calibration)
     updated = _calibrated(updated, method, prepared)
     model.cpu().eval()
     return updated
+
+
+def _joined_sha256(before: Mapping[str, str], new: Mapping[str, str], update: int) -> dict[str, str]:
+    """Checksums of all rows a model was trained on; a new file with the name of an older one says of which update."""
+    is_other = {name: before.get(name, sha256) != sha256 for name, sha256 in new.items()}
+    named = {f"{name} (update {update})" if is_other[name] else name: sha256 for name, sha256 in new.items()}
+    return {**before, **named}
 
 
 def _start_state(
