@@ -57,7 +57,7 @@ class Batch:
 
     dense [B, N] float32, categorical [B, F] int64, sequences {name: Jagged}; labels [B, T] float32 and
     weights [B] float32 where there are any; groups [B] int64, a stable hash of the raw user (0 without a
-    user column); rows [B] int64, the row's number in its source.
+    user column); rows [B] int64, the row's number in its data set.
     """
 
     dense: Tensor

@@ -35,7 +35,8 @@ class Incident:
     parameters: tuple[str, ...]
     """Those whose gradients are not finite, or whose values were not before."""
     rows: tuple[int, ...]
-    """Source rows of the batch whose logits are not finite, else those with extreme inputs."""
+    """Rows of the batch whose logits are not finite, else those with extreme inputs: their numbers among the training
+    rows, which count by themselves where they were split off."""
     columns: tuple[str, ...]
     """Dense features with inputs that are not finite or extreme, and the worst of them."""
 
@@ -51,7 +52,7 @@ class Incident:
         found = [f"step {self.step}: the numbers are not finite (loss {self.loss:.4g})"]
         found += [f"first in {self.layer}"] if self.layer else []
         found += [f"parameters {_some(self.parameters)}"] if self.parameters else []
-        found += [f"source rows {_some([str(row) for row in self.rows])}"] if self.rows else []
+        found += [f"training rows {_some([str(row) for row in self.rows])} (counted from 0)"] if self.rows else []
         found += [f"inputs {_some(self.columns)}"] if self.columns else []
         return "; ".join(found)
 

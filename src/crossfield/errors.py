@@ -13,6 +13,22 @@ class DataError(CrossfieldError):
     """A file is missing, empty or unreadable, or a value in it cannot be used."""
 
 
+class RowError(DataError):
+    """A value in a row cannot be used; ``row`` counts within the rows at hand, until their source is known."""
+
+    def __init__(self, before: str, row: int, after: str) -> None:
+        super().__init__(before, row, after)
+        self.row = row
+
+    def __str__(self) -> str:
+        return self.of_row(self.row)
+
+    def of_row(self, row: int) -> str:
+        """The message with another number for the row."""
+        before, _, after = self.args
+        return f"{before} row {row} (counted from 0){after}"
+
+
 class SchemaError(CrossfieldError):
     """A column or role is missing, or has another kind than the schema says."""
 

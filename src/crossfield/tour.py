@@ -151,7 +151,7 @@ def _own(data: Dataset | PublicData, quick: bool) -> Ground:
     train, valid, test = (part.require(labelled=True) for part in _parts(known))
     budget = Budget.of(train.num_rows)
     if quick:
-        train = replace(train, frame=train.frame.gather_every(10))
+        train = replace(train, frame=train.frame.gather_every(10), cut=None)
     name = known.train.name.removesuffix(" (train)")  # parted already: the rows are named, not their first part
     return Ground(name, (train, valid, test), None, budget, known.notes)
 

@@ -150,6 +150,53 @@ def test_a_column_that_is_gone_is_named(encoder: Encoder, drop: str) -> None:
         next(encoder.stream(dataset(frame, FEATURES), labelled=False))
 
 
+@pytest.mark.parametrize("how", ["time", "random", "user", "leave_one_out"])
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("age", np.inf, "column 'age' has inf in row 47 "),
+        ("age", "old", "column 'age' is dense and holds 'old' in row 47 "),
+        ("click", 2, "label 'click' is 2 in row 47 "),
+        ("weight", -1.0, "weight 'weight' is -1.0 in row 47 "),
+    ],
+)
+def test_a_bad_value_of_a_part_is_in_the_row_that_it_has_in_the_file(
+    tmp_path: Path, how: str, column: str, value: object, said: str
+) -> None:
+    values = {"user": [f"u{i % 7}" for i in range(100)], "age": [i / 2 for i in range(100)], "weight": [1.0] * 100}
+    frame = pl.DataFrame({**values, "ts": [37 * i % 100 for i in range(100)], "click": [i % 2 for i in range(100)]})
+    bad = pl.Series(column, [*frame[column][:47], value, *frame[column][48:]], strict=False)
+    frame.with_columns(bad.cast(pl.String) if isinstance(value, str) else bad).write_parquet(tmp_path / "rows.parquet")
+    roles = {"label": "click", "user": "user", "time": "ts", "weight": "weight"}
+    encoder = Encoder.fit(load(frame, **roles, kinds={"age": "dense"}))
+    whole = load(tmp_path / "rows.parquet", schema=encoder.schema)
+    first, *others = whole.split(how, sizes=(0.6, 0.2, 0.2))
+    errors = []
+    for part in (*first.split("random", sizes=(0.5, 0.5)), *others):
+        try:
+            list(encoder.stream(part.require(labelled=True), labelled=True))
+        except DataError as error:
+            errors.append(str(error))
+    assert len(errors) == 1 and errors[0].startswith(f"rows.parquet: {said}(counted from 0); ")
+
+
+def test_what_an_encoder_cannot_learn_from_is_in_the_row_that_it_has_in_the_file() -> None:
+    ages = [i / 2 for i in range(100)]
+    rows = pl.DataFrame({"age": [*ages[:40], np.inf, *ages[41:]], "ts": range(100, 0, -1), "click": [0, 1] * 50})
+    train, _ = load(rows, label="click", time="ts").split("time", sizes=(0.8, 0.2))
+    with pytest.raises(DataError, match=r"^Polars frame: column 'age' has inf in row 40 "):
+        Encoder.fit(train)
+
+
+def test_a_time_that_is_missing_in_a_part_is_in_the_row_that_it_has_in_the_file() -> None:
+    ages = [i / 2 for i in range(100)]
+    rows = pl.DataFrame({"age": ages, "ts": [*range(70), None, *range(29)], "click": [0, 1] * 50})
+    first, second = load(rows, label="click", time="ts").split("random", sizes=(0.5, 0.5))
+    with pytest.raises(DataError, match=r"^Polars frame: the time 'ts' is missing in row 70 "):
+        for part in (first, second):
+            part.split("time", sizes=(0.5, 0.5))
+
+
 def test_a_label_is_needed_where_rows_are_labelled(encoder: Encoder) -> None:
     with pytest.raises(SchemaError, match="no column 'click'"):
         encoder.encode(pl.DataFrame(ROWS).drop("click"), labelled=True)

@@ -1,7 +1,8 @@
 """A data set: lazy columns, what they mean, and what can be asked of them before anything is encoded."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +13,24 @@ from crossfield.data.infer import check_roles, complete_schema, edit_schema, inf
 from crossfield.data.source import Layout, Source, Tabular, open_source, reading
 from crossfield.data.split import sample_frame, split_frame
 from crossfield.data.text import TEXT, can_be_category, to_floats
-from crossfield.errors import DataError, SchemaError, nearest
+from crossfield.errors import DataError, RowError, SchemaError, nearest
 from crossfield.files import read_object
 from crossfield.schema import Feature, FeatureSchema, Kind
 
+_SOURCE_ROW = "crossfield source row"
 _PART_NAMES = {2: ("train", "test"), 3: ("train", "valid", "test")}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a part was split off from, and how."""
+
+    whole: "Dataset"
+    how: str | None
+    sizes: tuple[float, ...]
+    seed: int
+    number: int
+    """Which of the parts it is."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,8 @@ class Dataset:
     """How the rows' files are written, as ``load`` was told."""
     spelled: tuple[str, ...] = ()
     """Columns of text files that were left as text where every value spells a number."""
+    cut: Cut | None = None
+    """Where the rows are a part: of what."""
 
     @cached_property
     def num_rows(self) -> int:
@@ -53,11 +69,35 @@ class Dataset:
         self, how: str | None = None, *, sizes: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
     ) -> tuple["Dataset", ...]:
         """Parts by time, random, user or leave_one_out, as ``split_frame`` says; without ``how`` by time if known."""
-        frames = split_frame(self.frame, how, sizes=sizes, seed=seed, schema=self.schema)
+        with self.naming():
+            frames = split_frame(self.frame, how, sizes=sizes, seed=seed, schema=self.schema)
         names = _PART_NAMES.get(len(frames), tuple(f"part {number}" for number in range(1, len(frames) + 1)))
+        cuts = [Cut(self, how, tuple(sizes), seed, number) for number in range(len(frames))]
         return tuple(
-            replace(self, frame=frame, name=f"{self.name} ({part})") for frame, part in zip(frames, names, strict=True)
+            replace(self, frame=frame, name=f"{self.name} ({part})", cut=cut)
+            for frame, part, cut in zip(frames, names, cuts, strict=True)
         )
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Put the name of the data before what a DataError says; of a row, that of its source and its number there."""
+        try:
+            yield
+        except RowError as error:
+            source, row = self._find_source(error.row)
+            raise DataError(f"{source.name}: {error.of_row(row)}") from None
+        except DataError as error:
+            raise DataError(f"{self.name}: {error}") from None
+
+    def _find_source(self, row: int) -> tuple["Dataset", int]:
+        """The whole that these rows are a part of, and the number of a row there: it is split once more."""
+        if (cut := self.cut) is None:
+            return self, row
+        numbered = cut.whole.frame.with_row_index(_SOURCE_ROW)
+        parts = split_frame(numbered, cut.how, sizes=cut.sizes, seed=cut.seed, schema=cut.whole.schema)
+        with reading(cut.whole.name):
+            numbers = parts[cut.number].select(_SOURCE_ROW).slice(row, 1).collect(engine="streaming")
+        return cut.whole._find_source(numbers.item())
 
     def require(self, *, labelled: bool) -> "Dataset":
         """Check that every column the schema needs is there and of the right family; gives rows ready to encode.
@@ -81,7 +121,8 @@ class Dataset:
             self._check_blank(feature, dtypes[feature.name])
         frame = self.frame.with_columns(pl.lit(None).alias(one.name) for one in misfits)
         numbers_as_text = [one.name for one in features if one.kind is Kind.DENSE and dtypes[one.name] in TEXT]
-        return replace(self, frame=_to_numbers(frame, numbers_as_text, self.name))
+        with reading(self.name), self.naming():
+            return replace(self, frame=_to_numbers(frame, numbers_as_text))
 
     def _check_blank(self, feature: Feature, dtype: pl.DataType) -> None:
         """Raise SchemaError where a column of another family holds a value; pandas makes one without any floats."""
@@ -221,19 +262,16 @@ def _fits(feature: Feature, dtype: pl.DataType) -> bool:
     return fits[feature.kind] or dtype == pl.Null
 
 
-def _to_numbers(frame: pl.LazyFrame, columns: Sequence[str], name: str) -> pl.LazyFrame:
-    """Numbers written as text as float64; DataError names the first text that is no number."""
+def _to_numbers(frame: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:
+    """Numbers written as text as float64; RowError names the first text that is no number."""
     for column in columns:
         text = pl.col(column).cast(pl.String).str.strip_chars()
         blank = text.is_null() | (text == "")
         wrong = to_floats(text).is_null() & ~blank
-        with reading(name):
-            found = frame.select(column).with_row_index("crossfield row").filter(wrong).head(1)
-            for row, value in found.collect(engine="streaming").iter_rows():
-                raise DataError(
-                    f"{name}: column {column!r} is dense and holds {value!r} in row {row} (counted from 0); "
-                    "correct it, name it as missing, or make the column categorical"
-                )
+        found = frame.select(column).with_row_index("crossfield row").filter(wrong).head(1)
+        for row, value in found.collect(engine="streaming").iter_rows():
+            advice = "; correct it, name it as missing, or make the column categorical"
+            raise RowError(f"column {column!r} is dense and holds {value!r} in", row, advice)
         frame = frame.with_columns(to_floats(text).alias(column))
     return frame
 

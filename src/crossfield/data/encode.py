@@ -25,7 +25,7 @@ from crossfield.data.guess import time_likes
 from crossfield.data.labels import read_labels, read_weights
 from crossfield.data.numeric import Buckets, Scale, number, refuse_infinite, refuse_text
 from crossfield.data.source import plain_value
-from crossfield.data.text import naming, reading
+from crossfield.data.text import reading
 from crossfield.data.tokens import Tokens, canonical, cross_tokens, hash_tokens, is_list, token
 from crossfield.data.vocabulary import (
     FIRST,
@@ -67,7 +67,7 @@ class Encoder:
         config.check(dataset.schema)
         with on_disk(dataset, engine=engine) as rows:
             _require(rows.frame.collect_schema().names(), dataset.schema.columns)
-            with reading(dataset.name):
+            with reading(dataset.name), dataset.naming():
                 fitted = Fit(rows.frame, rows.schema, config=config, engine=engine, spelled=rows.spelled).run()
         return cls(dataset.schema, config, fitted)
 
@@ -148,10 +148,10 @@ class Encoder:
         return list(dict.fromkeys([*self.schema.columns, *(roles[role] for role in needed if role in roles)]))
 
     def encode(self, frame: pl.DataFrame, *, labelled: bool, first_row: int = 0) -> Encoded:
-        """Encode rows; ``first_row`` is the number of the first one in its source.
+        """Encode rows; ``first_row`` is the number of the first one in its data set.
 
         Where the schema has no label, every labelled row is a positive. Missing and unseen ids are welcome.
-        Raises SchemaError where a column is gone, DataError naming the row where a number is text or infinite, or a
+        Raises SchemaError where a column is gone, RowError naming the row where a number is text or infinite, or a
         label or weight is bad.
         """
         _require(frame.columns, self.columns(labelled=labelled))
@@ -230,7 +230,7 @@ class Encoder:
             return self.encode(rows, labelled=labelled, first_row=first_row).arrays()
 
         names = [one.name for one in self._several]
-        with reading(dataset.name), naming(dataset.name):
+        with reading(dataset.name), dataset.naming():
             for arrays in (engine or PolarsEngine()).blocks(dataset.frame.select(columns), chunk_rows, arrays_of):
                 yield Encoded.of(arrays, names)
 
@@ -241,7 +241,7 @@ class Encoder:
         columns = self.columns(labelled=labelled)
         _require(dataset.frame.collect_schema().names(), columns)
         first_row = 0
-        with reading(dataset.name), naming(dataset.name):
+        with reading(dataset.name), dataset.naming():
             wanted = dataset.frame.select(list(dict.fromkeys([*columns, *kept])))
             for rows in PolarsEngine().batches(wanted, chunk_rows):
                 yield rows.select(kept), self.encode(rows, labelled=labelled, first_row=first_row)

@@ -34,7 +34,7 @@ class Encoded:
     groups: np.ndarray
     """[n] int64: hash of the user's token, 0 without a user."""
     rows: np.ndarray
-    """[n] int64: number of the row in its source."""
+    """[n] int64: number of the row in its data set: of a part, within the part."""
 
     @property
     def num_rows(self) -> int:

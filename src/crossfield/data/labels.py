@@ -5,24 +5,24 @@ import polars as pl
 
 from crossfield.data.dataset import Dataset
 from crossfield.data.numeric import number
-from crossfield.data.text import naming, reading
+from crossfield.data.text import reading
 from crossfield.data.tokens import are_booleans, canonical
-from crossfield.errors import DataError
+from crossfield.errors import RowError
 from crossfield.schema import Label
 
 _BINARY = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
 
 
 def read_labels(frame: pl.DataFrame, label: Label, first_row: int) -> np.ndarray:
-    """Labels 0 and 1, [n] float32; ``first_row`` is the number of the frame's first row in its source.
+    """Labels 0 and 1, [n] float32; ``first_row`` is the number of the frame's first row in its data set.
 
-    Raises DataError naming the row (counted from 0) and the value where a label is missing, or is neither 0 nor 1
+    Raises RowError naming the row (counted from 0) and the value where a label is missing, or is neither 0 nor 1
     (nor a number to compare with, for a label such as rating>=4).
     """
     found = frame.select(positive(label, frame.schema[label.column])).to_series()
     wrong = found.is_null().arg_true()
     if len(wrong):
-        raise _untold(label, frame[label.column][wrong[0]], first_row + wrong[0])
+        raise _untold(label, frame[label.column][wrong[0]], first_row + int(wrong[0]))
     return found.cast(pl.Float32).to_numpy(writable=True)
 
 
@@ -33,14 +33,14 @@ def check_labels(dataset: Dataset) -> None:
         return
     is_wrong = positive(label, dataset.frame.collect_schema()[label.column]).is_null()
     wrong = dataset.frame.select(label.column).with_row_index("crossfield row").filter(is_wrong).head(1)
-    with reading(dataset.name), naming(dataset.name):
+    with reading(dataset.name), dataset.naming():
         for row, value in wrong.collect(engine="streaming").iter_rows():
             raise _untold(label, value, row)
 
 
-def _untold(label: Label, value: object, row: int) -> DataError:
+def _untold(label: Label, value: object, row: int) -> RowError:
     said = "missing" if value is None else repr(value)
-    return DataError(f"label {label.column!r} is {said} in row {row} (counted from 0); {_advice(label, value)}")
+    return RowError(f"label {label.column!r} is {said} in", row, f"; {_advice(label, value)}")
 
 
 def positive(label: Label, dtype: pl.DataType) -> pl.Expr:
@@ -67,12 +67,10 @@ def _advice(label: Label, value: object) -> str:
 
 
 def read_weights(frame: pl.DataFrame, column: str, first_row: int) -> np.ndarray:
-    """Weights of rows, [n] float32; raises DataError naming the row where one is missing, negative or not finite."""
+    """Weights of rows, [n] float32; raises RowError naming the row where one is missing, negative or not finite."""
     values = frame.select(number(column, frame.schema[column])).to_series()
     wrong = (~(values.is_finite() & (values >= 0))).fill_null(True).arg_true()
     if len(wrong):
-        raise DataError(
-            f"weight {column!r} is {frame[column][wrong[0]]!r} in row {first_row + wrong[0]} (counted from 0); "
-            "weights are finite numbers from 0 up"
-        )
+        said = f"weight {column!r} is {frame[column][wrong[0]]!r} in"
+        raise RowError(said, first_row + int(wrong[0]), "; weights are finite numbers from 0 up")
     return values.cast(pl.Float32).to_numpy(writable=True)

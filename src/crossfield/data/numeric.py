@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from crossfield.data.text import TEXT, to_floats
-from crossfield.errors import DataError, SchemaError
+from crossfield.errors import RowError, SchemaError
 
 Transform = Literal["standardize", "log1p", "squared_log", "quantile", "buckets", "none"]
 
@@ -26,7 +26,7 @@ def number(name: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def refuse_text(frame: pl.DataFrame, names: list[str], first_row: int) -> None:
-    """Raise DataError naming the row and the value where a column of numbers holds text that is no number."""
+    """Raise RowError naming the row and the value where a column of numbers holds text that is no number."""
     dtypes = frame.schema
     for name, dtype in [(name, dtypes[name]) for name in names if dtypes[name] in TEXT]:
         column = frame[name]
@@ -34,21 +34,18 @@ def refuse_text(frame: pl.DataFrame, names: list[str], first_row: int) -> None:
         text = column.cast(pl.String).str.strip_chars().str.to_lowercase()
         wrong = (floats.is_null() & column.is_not_null() & ~text.is_in(["", "nan"])).arg_true()
         if len(wrong):
-            raise DataError(
-                f"column {name!r} holds numbers, but row {first_row + wrong[0]} (counted from 0) has the text "
-                f"{column[wrong[0]]!r}; correct it, name it as missing, or make the column categorical"
-            )
+            advice = "correct it, name it as missing, or make the column categorical"
+            said = f" has the text {column[wrong[0]]!r}; {advice}"
+            raise RowError(f"column {name!r} holds numbers, but", first_row + int(wrong[0]), said)
 
 
 def refuse_infinite(values: np.ndarray, raw: pl.DataFrame, *, names: list[str], first_row: int) -> None:
-    """Raise DataError naming column, row and raw value where a number [n, N] is infinite (or too large for float32)."""
+    """Raise RowError naming column, row and raw value where a number [n, N] is infinite (or too large for float32)."""
     infinite = np.isinf(values)
     if infinite.any():
         row, column = np.argwhere(infinite)[0].tolist()
-        raise DataError(
-            f"column {names[column]!r} has {raw[names[column]][row]} in row {first_row + row} (counted from 0); "
-            "a dense feature must be finite"
-        )
+        said = f"column {names[column]!r} has {raw[names[column]][row]} in"
+        raise RowError(said, first_row + row, "; a dense feature must be finite")
 
 
 def squared_log(values: pl.Expr) -> pl.Expr:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crossfield.data.source import reading
 from crossfield.data.text import TEXT
-from crossfield.errors import ConfigError, DataError, SchemaError, nearest
+from crossfield.errors import ConfigError, DataError, RowError, SchemaError, nearest
 from crossfield.schema import FeatureSchema
 
 KINDS = ("time", "random", "user", "leave_one_out")
@@ -183,7 +183,7 @@ def _time_cuts(rows: NDArray[np.int64], sizes: Sequence[float], time: str) -> li
 
 
 def _checked_key(frame: pl.LazyFrame, time: str) -> pl.Expr:
-    """``sort_key``; raises DataError naming the first row whose time is missing or does not sort by time."""
+    """``sort_key``; raises RowError naming the first row whose time is missing or does not sort by time."""
     key, column = sort_key(frame, time), pl.col(time)
     dtype = frame.collect_schema()[time]
     wrong = key.is_null()
@@ -193,8 +193,7 @@ def _checked_key(frame: pl.LazyFrame, time: str) -> pl.Expr:
         wrong |= ~column.cast(pl.String).str.contains(_ISO_TIME)
     found = _collect(frame.select(time).with_row_index(_ROW).filter(wrong).head(1))
     for row, value in found.iter_rows():
-        where = f"in row {row} (counted from 0)"
-        raise DataError(f"the time {time!r} {_why_wrong(value)} {where}; correct it, or split at random or by user")
+        raise RowError(f"the time {time!r} {_why_wrong(value)} in", row, "; correct it, or split at random or by user")
     return key
 
 

@@ -107,15 +107,6 @@ def reading(name: str) -> Iterator[None]:
         raise DataError(f"{name} cannot be read: {error}") from None
 
 
-@contextmanager
-def naming(name: str) -> Iterator[None]:
-    """Put the name of the data before what a DataError says of a row: rows are counted in each part by itself."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"{name}: {error}") from None
-
-
 def to_floats(text: pl.Expr) -> pl.Expr:
     """The numbers that text spells, float64: true is 1 and false 0, as in a column of booleans; null for other text."""
     trimmed = text.cast(pl.String).str.strip_chars()

@@ -5,6 +5,7 @@ which rows, and adds up the counts; so ids cannot differ from those of one machi
 these, and the folder for scratch files, must lie where all of them can see them.
 """
 
+import json
 import os
 import sys
 import warnings
@@ -176,14 +177,14 @@ def _working(frame: pl.LazyFrame, num_rows: int, work: Work, folder: Path) -> Ta
                 arrays = work(frame.slice(first_row, num_rows).collect(), first_row)
                 _save(folder / f"{block}.npz", arrays)
             except CrossfieldError as error:
-                failure = [type(error).__name__, str(error)]
+                failure = [type(error).__name__, json.dumps(error.args)]
             columns = [pa.array([one], kind) for one, kind in zip([block, *failure], _TOLD.types, strict=True)]
             yield pa.RecordBatch.from_arrays(columns, schema=_TOLD)
 
     return task
 
 
-_TOLD = pa.schema({"block": pa.int64(), "error": pa.string(), "message": pa.string()})
+_TOLD = pa.schema({"block": pa.int64(), "error": pa.string(), "arguments": pa.string()})
 
 
 def _save(path: Path, arrays: Arrays) -> None:
@@ -203,5 +204,5 @@ def _numbers(batches: Iterator[pa.RecordBatch], here: Path) -> Iterator[int]:
 
 def _raise_first(told: pl.DataFrame) -> None:
     """Raise the error of the first block that had one, as one machine would have met it."""
-    for _, name, message in told.drop_nulls("error").sort("block").head(1).iter_rows():
-        raise getattr(errors, name)(message)
+    for _, name, arguments in told.drop_nulls("error").sort("block").head(1).iter_rows():
+        raise getattr(errors, name)(*json.loads(arguments))
