@@ -613,6 +613,27 @@ def test_too_few_fresh_rows_leave_the_calibration_as_it_was(ranker: cf.Ranker) -
     assert mine.bundle.calibration == before
 
 
+@pytest.mark.parametrize("is_labelled", [True, False])
+def test_a_run_whose_weights_exploded_is_not_blamed_on_the_rows(is_labelled: bool) -> None:
+    log, roles = click_log(2000).drop("ts"), {"user": "user_id", "item": "item_id"}
+    if is_labelled:
+        roles |= {"label": "click"}
+    else:
+        log = log.unique(["user_id", "item_id"], maintain_order=True).drop("click")
+    ranker = cf.Ranker("mf", train={"optimizer": "sgd", "lr": 1e30, "epochs": 1, "batch_size": 2000}, data=roles)
+    with pytest.raises(RunError, match=r"scores of the validation rows are not finite, .* set a lower train\.lr"):
+        ranker.fit(log, quiet=True)
+
+
+def test_validation_pairs_that_cannot_be_ranked_are_refused() -> None:
+    log = click_log(2000).select("user_id", "item_id").unique(maintain_order=True)
+    roles = {"user": "user_id", "item": "item_id"}
+    with pytest.raises(DataError, match=r"no validation row holds a user and an item that training has"):
+        cf.Ranker("mf", train=TRAIN, data={**roles, "split": "user"}).fit(log, quiet=True)
+    with pytest.raises(DataError, match=r"training has every pair of the validation rows"):
+        cf.Ranker("mf", train={**TRAIN, "monitor_items": "all"}, data=roles).fit(log, log.head(50), quiet=True)
+
+
 def test_an_update_is_calibrated_again_where_there_are_rows_for_it(capsys: pytest.CaptureFixture[str]) -> None:
     roles, (first, second, third) = {"label": "click"}, (click_log(1500, seed).drop("ts") for seed in range(3))
     ranker = cf.Ranker("fm", train=TRAIN, data=roles, calibration={"method": "platt"}).fit(first, second, quiet=True)

@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -24,7 +24,7 @@ from crossfield.data.store import Position, Reader, Store
 from crossfield.data.vocabulary import FIRST, Evict, Growth
 from crossfield.distributed.spread import place_on
 from crossfield.distributed.team import ALONE, Team
-from crossfield.errors import ConfigError, CorruptError, RunError
+from crossfield.errors import ConfigError, CorruptError, DataError, RunError
 from crossfield.evaluate import Predictions, by_user, predict, rank_candidates, rank_catalogue
 from crossfield.files import read_object, write_json
 from crossfield.growth import grown_model, grown_state
@@ -65,6 +65,11 @@ FREE = frozenset({*(f"train.{key}" for key in FREE_ON_RESUME), "calibration.meth
 _CLICK_METRICS = {"auc": metrics.auc, "log_loss": metrics.log_loss}
 _AMONG_DRAWN = ("hr@10", "ndcg@10")
 _AMONG_ALL = (*_AMONG_DRAWN, "recall@20", "ndcg@20")
+
+_DIVERGED = (
+    "scores of the validation rows are not finite, though the weights are: these have grown too large, or those rows "
+    "hold extreme values; set a lower train.lr or a train.clip_norm, or look at the rows"
+)
 
 Watch = Callable[[Prepared, Model], dict[str, float]]
 """Measures a model on rows that nothing is chosen by."""
@@ -431,7 +436,7 @@ def click_monitor(
     """What is measured on validation rows while training on labels: AUC and log loss.
 
     Logits are first corrected for the share ``rate`` of the negatives that training keeps. Every process of a team
-    scores its part of the rows, and measures all of them.
+    scores its part of the rows, and measures all of them. To measure raises RunError where a score is not finite.
     """
     if valid is None:
         return None
@@ -442,6 +447,8 @@ def click_monitor(
         keep_on(reader, device_of(model))
         reader.position = Position()
         found = _joined(predict(model, reader.epoch()), reader, team)
+        if not np.isfinite(found.logits).all():
+            raise RunError(_DIVERGED)
         labels, logits = np.asarray(found.labels), undo_downsampling(found.logits, rate)
         return {name: metric(labels, logits, found.weights) for name, metric in _CLICK_METRICS.items()}
 
@@ -463,12 +470,18 @@ def ranking_monitor(prepared: Prepared, config: TrainConfig) -> Callable[[Model]
     """What is measured on held-out pairs while training implicit data, as ``config.monitor_items`` has it.
 
     HR@10 and NDCG@10 among 99 drawn items; or these, Recall@20 and NDCG@20 among all that the user did not meet.
+    Raises DataError where there is nothing to rank; to measure raises RunError where a score is not finite.
     """
     valid, entities = prepared.valid, prepared.entities
     if valid is None or entities is None:
         return None
     pairs = interactions(valid)
     known = (pairs.users >= FIRST) & (pairs.items >= FIRST)
+    if not known.any():
+        raise DataError(
+            "no validation row holds a user and an item that training has, so none can be ranked; "
+            "split by time or leave_one_out, or give other validation rows"
+        )
     users, items = pairs.users[known].numpy(), pairs.items[known].numpy()
     if config.monitor_items == "all":
         return partial(_among_all, entities, by_user(users, items))
@@ -485,12 +498,20 @@ def candidates(prepared: Prepared, config: TrainConfig) -> int:
 
 def _among_drawn(entities: Entities, lists: tuple[Any, Any, Any], model: Model) -> dict[str, float]:
     found = rank_candidates(model, entities, *lists, ks=(10,), intervals=False)
-    return {name: found[name] for name in _AMONG_DRAWN}
+    return _ranked(found, _AMONG_DRAWN)
 
 
 def _among_all(entities: Entities, targets: Mapping[int, Any], model: Model) -> dict[str, float]:
     found = rank_catalogue(model, entities, targets, ks=(10, 20), intervals=False)
-    return {name: found[name] for name in _AMONG_ALL}
+    return _ranked(found, _AMONG_ALL)
+
+
+def _ranked(found: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
+    if not found["n"]:
+        raise DataError("training has every pair of the validation rows, so none can be ranked; give others")
+    if any(found[name] is None for name in names):
+        raise RunError(_DIVERGED)
+    return {name: found[name] for name in names}
 
 
 def _describe(result: TrainResult) -> dict[str, Any]:
