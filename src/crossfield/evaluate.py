@@ -155,8 +155,9 @@ def _plain(value: float) -> float | None:
 def id_slices(role: str, ids: ArrayLike, train_counts: ArrayLike) -> dict[str, Mask]:
     """Masks [n] of rows by how well their user or item is known: ``role:seen``, ``role:rare`` and ``role:new``.
 
-    ids [n] encoded; train_counts [table rows] training rows of each id. New is an unseen id, rare one of fewer than 10
-    training rows. Every row is in exactly one; rows without an id, where there are any, are ``role:missing``.
+    ids [n] encoded; train_counts [table rows] training rows of each id. New is an unseen id, also by having too few
+    training rows for ``encoder.min_count``; rare is one of fewer than 10. Every row is in exactly one; rows without an
+    id, where there are any, are ``role:missing``.
     """
     ids, counts = np.asarray(ids), np.asarray(train_counts)
     is_missing = ids == MISSING
@@ -278,10 +279,10 @@ def rank_catalogue(
     """Rank every item a user has not met in training: HR@K, Recall@K, NDCG@K, MRR, intervals, ready for JSON.
 
     targets: user id -> held-out item ids, encoded; counts: as for ``rank_candidates``. Users that training did not see
-    share one id and cannot be told apart: their targets are left out and counted in ``new_user_targets``. A target
-    that its user met in training is no candidate: it is left out too and counted in ``seen_targets``. A target that
-    training did not see cannot be found: it counts as missed, and in ``new_targets``. ``n`` users are left; ``block``
-    scores are held at a time.
+    share one id and cannot be told apart: their targets are left out and counted in ``new_user_targets``, as often as
+    they are named. A target that its user met in training is no candidate: it is left out too and counted, once, in
+    ``seen_targets``. A target that training did not see cannot be found: it counts as missed, and in ``new_targets``.
+    ``n`` users are left; ``block`` scores are held at a time.
     """
     _check_cutoffs(ks)
     all_users, all_lists, all_items = _flatten(targets)

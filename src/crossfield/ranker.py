@@ -514,12 +514,12 @@ class Ranker:
     def recommend(
         self, users: Iterable[Any] | str | float | None = None, k: int = 10, *, filter_seen: bool = True
     ) -> pl.DataFrame:
-        """The best k items of each user (of one user, or of all training users where none are named), as rows.
+        """The best k items of each user (of one user, or of all that the encoder kept where none are named), as rows.
 
         Columns: the user, the item (raw ids), ``rank`` from 1, ``score`` (a probability), and ``known``, false for a
-        user that training did not see, who gets the most popular items in the order of their popularity: ``score`` is
-        the model's for nobody in particular, and does not fall with ``rank`` there. Raises SchemaError where the items
-        are hashed.
+        user that training did not see, or in too few rows for ``encoder.min_count``: they get the most popular items in
+        the order of their popularity, those they met not left out, and ``score`` is the model's for nobody in
+        particular, which does not fall with ``rank``. Raises SchemaError where the items are hashed.
         """
         _check_number(k)
         user, item = self._pair_columns()
