@@ -117,5 +117,10 @@ def test_differences_to_another_table_are_paired_by_seed(monkeypatch: pytest.Mon
     assert fast.row("fm").recipe(0).train.lr == 0.5 and fast.row("fm").recipe(0).train.epochs == 2
     theirs = [line(exact, "fm", seed, 0.8 + 0.01 * seed) for seed in range(3)]
     ours = [line(fast, "fm", seed, 0.81 + 0.01 * seed) for seed in range(3)]
+    deep = [line(exact, "dnn", 0, 0.9)], [line(fast, "dnn", 0, 0.93)]
+    both = paired_section(fast, [fast.row("fm"), fast.row("dnn")], {"fm": ours, "dnn": deep[1]}, theirs + deep[0])
+    # The mean of .01 and .03, and its interval: t(1) = 12.706, s = .01414.
+    assert "Over all 2 rows, each counted once: auc +0.02000 [-0.10706, +0.14706]" in both[0]
     text = "\n".join(paired_section(fast, [fast.row("fm")], {"fm": ours}, theirs))
+    assert "Over all" not in text
     assert "| fm | 3 | +0.01000 [+0.01000, +0.01000] | +0.00000 [+0.00000, +0.00000] |" in text

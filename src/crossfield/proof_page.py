@@ -206,19 +206,29 @@ def paired_section(
     """The difference to another table's rows of the same names, seed by seed."""
     assert table.spec.compare is not None  # the caller asks only tables that compare
     against, metrics = Table.read(table.spec.compare), table.spec.metrics
-    cells = []
+    cells, means = [], []
     for row in rows:
         theirs = {line["seed"]: line for line in current(against.row(row.name), others)}
         pairs = [(line, theirs[line["seed"]]) for line in runs[row.name] if line["seed"] in theirs]
         if pairs:
-            cells.append((row.name, str(len(pairs)), *(_difference(pairs, name) for name in metrics)))
+            gaps = [_differences(pairs, name) for name in metrics]
+            means.append([one.mean for one in gaps])
+            cells.append((row.name, str(len(pairs)), *map(_mean_text, gaps)))
     head = ("row", "n", *(f"difference of {name}" for name in metrics))
     told = f"Differences to the table {table.spec.compare}, paired by seed: mean and its 95 % interval."
+    if len(means) > 1:
+        whole = (
+            f"{name} {_mean_text(Spread(some))}" for name, some in zip(metrics, zip(*means, strict=True), strict=True)
+        )
+        told += f" Over all {len(means)} rows, each counted once: {', '.join(whole)}."
     return [told, markdown_table(head, cells)] if cells else []
 
 
-def _difference(pairs: Sequence[tuple[Line, Line]], metric: str) -> str:
-    spread = Spread(tuple(ours["metrics"][metric] - theirs["metrics"][metric] for ours, theirs in pairs))
+def _differences(pairs: Sequence[tuple[Line, Line]], metric: str) -> Spread:
+    return Spread(tuple(ours["metrics"][metric] - theirs["metrics"][metric] for ours, theirs in pairs))
+
+
+def _mean_text(spread: Spread) -> str:
     interval = spread.of_mean
     return f"{spread.mean:+.5f}" + (f" [{interval[0]:+.5f}, {interval[1]:+.5f}]" if interval else "")
 
