@@ -104,7 +104,10 @@ def test_both_rules_of_choosing_an_epoch_are_shown() -> None:
     found = table()
     picked = {"epoch": 3, "auc": 0.85, "log_loss": 0.2}
     page = proof_page([found], {"clicks": [line(found, "fm", 0, 0.8, best_on_test=picked)]})
-    assert "best **on the test part**" in page and "| fm | 1 of 2 | 0.85000 | 0.20000 | 0.80000 | above |" in page
+    assert (
+        "best **on the test part** (1 of 1 match or are above):" in page
+        and "| fm | 1 of 2 | 0.85000 | 0.20000 | 0.80000 | above |" in page
+    )
     elsewhere = table(row=[{"name": "fm", "expected": {"auc": 0.8}, "source": "a paper that does not choose so"}])
     page = proof_page([elsewhere], {"clicks": [line(elsewhere, "fm", 0, 0.8, best_on_test=picked)]})
     assert "| fm | 1 of 2 | 0.85000 | 0.20000 | - | - |" in page

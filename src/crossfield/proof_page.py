@@ -194,8 +194,11 @@ def picked_on_test(table: Table, rows: Sequence[Row], runs: Mapping[str, Sequenc
             cells.append((row.name, _count(table, row, picked), *map(value_text, spreads), published, said))
     if not cells:
         return []
+    said_of = [one for *_, one in cells if one != "-"]
+    reached = sum("below" not in one for one in said_of)
     return [
-        "The same runs as the papers report theirs, at the epoch that was best **on the test part**:",
+        "The same runs as the papers report theirs, at the epoch that was best **on the test part** "
+        f"({reached} of {len(said_of)} match or are above):",
         markdown_table(("row", "n", *metrics, f"published {first}", "verdict"), cells),
     ]
 
