@@ -161,13 +161,7 @@ class Adam(QuickOptimizer):
             state[_MOVED] = torch.full(weight.shape[:1], int(state["step"]), dtype=torch.int64)
         self._catch_up(weight, rows, group)
         step = int(state["step"].add_(1))
-        beta1, beta2 = group["betas"]
-        mean = _take(state["exp_avg"], rows).lerp_(gradient, 1 - beta1)
-        square = _take(state["exp_avg_sq"], rows).mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        scale = square.sqrt().mul_((1 - beta2**step) ** -0.5).add_(group["eps"])
-        _add(weight, rows, (mean / scale).mul_(-group["lr"] / (1 - beta1**step)))
-        _put(state["exp_avg"], rows, mean)
-        _put(state["exp_avg_sq"], rows, square)
+        _move_by_adam(weight, rows, gradient, state=state, group=group, step=step)
         state[_MOVED].index_fill_(0, rows, step)
 
     def _update_all(self, weights: list[Tensor], group: Mapping[str, Any]) -> None:
@@ -246,15 +240,27 @@ class LazyAdam(RowOptimizer):
 
     def _update(self, weight: Tensor, gradient: Tensor, rows: Tensor | None, group: Mapping[str, Any]) -> None:
         state = self._zeros(weight, group, "exp_avg", "exp_avg_sq")
-        step = _next_step(state, weight)
-        beta1, beta2 = group["betas"]
-        mean = _recall(state["exp_avg"], rows, gradient).lerp_(gradient, 1 - beta1)
-        square = _recall(state["exp_avg_sq"], rows, gradient)
-        square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        _keep(state["exp_avg"], rows, mean, gradient, salt=2 * step)
-        _keep(state["exp_avg_sq"], rows, square, gradient, salt=2 * step + 1)
-        scale = square.sqrt().mul_((1 - beta2**step) ** -0.5).add_(group["eps"])
-        _add(weight, rows, (mean / scale).mul_(-group["lr"] / (1 - beta1**step)))
+        _move_by_adam(weight, rows, gradient, state=state, group=group, step=_next_step(state, weight))
+
+
+def _move_by_adam(
+    weight: Tensor,
+    rows: Tensor | None,
+    gradient: Tensor,
+    *,
+    state: Mapping[str, Any],
+    group: Mapping[str, Any],
+    step: int | Tensor,
+) -> None:
+    """Adam's update of some rows, or of all, and of their moments."""
+    beta1, beta2 = group["betas"]
+    mean = _recall(state["exp_avg"], rows, gradient).lerp_(gradient, 1 - beta1)
+    square = _recall(state["exp_avg_sq"], rows, gradient)
+    square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+    _keep(state["exp_avg"], rows, mean, gradient, salt=2 * step)
+    _keep(state["exp_avg_sq"], rows, square, gradient, salt=2 * step + 1)
+    scale = square.sqrt().mul_((1 - beta2**step) ** -0.5).add_(group["eps"])
+    _add(weight, rows, (mean / scale).mul_(-group["lr"] / (1 - beta1**step)))
 
 
 class RowwiseAdagrad(RowOptimizer):
