@@ -189,6 +189,12 @@ def test_stored_values_are_what_they_were_or_refused() -> None:
             typed(Place, values)
 
 
+def test_json_without_a_number_is_no_json(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"seconds": NaN}')
+    with pytest.raises(CorruptError, match="NaN is no JSON"):
+        read_json(tmp_path / "run.json")
+
+
 def test_lines_round_trip_and_forgive_only_a_cut_end(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     append_line(path, {"step": 1, "name": "ü"})

@@ -45,10 +45,14 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")  # and ``write_json`` writes none
+
+
 def read_json(path: Path) -> Any:
     """Read JSON; raises CorruptError naming the file where it is not JSON or not there."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise CorruptError(f"{path} is missing") from None
     except ValueError as error:
