@@ -68,7 +68,7 @@ _STEPS_APART = 100.0
 _ROWS_AT_ONCE = 1 << 14
 _WORTH_WAITING = 1 << 22
 """Numbers of a table from which on its rows may wait."""
-_ROWS_PER_ID = 24
+_ROWS_PER_ID = 16
 """Rows of a table for each id of a lookup from which on they do."""
 
 
