@@ -455,7 +455,7 @@ def test_learning_rates_shrink_to_their_floor_and_never_rise() -> None:
 @pytest.fixture
 def rows_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of tables wait for Adam from the fourth step on, however small the tables."""
-    for name, value in (("EXACT_AFTER", 3), ("_WORTH_WAITING", 0), ("_ROWS_PER_ID", 1)):
+    for name, value in (("EXACT_AFTER", 3), ("_WORTH_WAITING", 0), ("_PER_NUMBER", 0)):
         monkeypatch.setattr(f"crossfield.optim.{name}", value)
 
 
@@ -510,7 +510,7 @@ def test_a_step_with_many_ids_moves_whole_tables_and_some_steps_later_rows_wait_
     monkeypatch.setattr("crossfield.optim._STEPS_APART", 2.0)
     kinds = []
     for step in range(24):
-        monkeypatch.setattr("crossfield.optim._ROWS_PER_ID", 100 if step % 6 == 4 else 1)
+        monkeypatch.setattr("crossfield.optim._PER_NUMBER", 100 if step % 6 == 4 else 0)
         follow(late, waiting, steps=range(step, step + 1))
         follow(whole, optimizers, steps=range(step, step + 1))
         kinds.append(late.arena.weight.grad is not None and late.arena.weight.grad.is_sparse)

@@ -217,7 +217,7 @@ def test_interrupted_in_the_middle_of_a_step_and_resumed_is_uninterrupted(
 @pytest.fixture
 def rows_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of tables wait for Adam from the third step on, however small the tables."""
-    for name, value in (("EXACT_AFTER", 2), ("_WORTH_WAITING", 0), ("_ROWS_PER_ID", 0)):
+    for name, value in (("EXACT_AFTER", 2), ("_WORTH_WAITING", 0), ("_PER_NUMBER", 0)):
         monkeypatch.setattr(f"crossfield.optim.{name}", value)
 
 

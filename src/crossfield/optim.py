@@ -66,10 +66,12 @@ _WAIT_FROM = "wait_from"
 _STEPS_APART = 100.0
 """Steps until then: where the number of ids goes up and down, all rows would catch up again and again."""
 _ROWS_AT_ONCE = 1 << 14
-_WORTH_WAITING = 1 << 22
+_WORTH_WAITING = 1 << 21
 """Numbers of a table from which on its rows may wait."""
-_ROWS_PER_ID = 16
-"""Rows of a table for each id of a lookup from which on they do."""
+_PER_NUMBER = 16
+"""Numbers of a table for each that a lookup reads, from which on they do."""
+_PER_ID = 16
+"""Numbers whose step takes as long as finding one id's row."""
 
 
 _load_groups = _unwrapped(torch.optim.Optimizer.load_state_dict)
@@ -570,7 +572,8 @@ class _LateRows:
     def may_wait(self, num_ids: int) -> bool:
         state = self.optimizer.state.get(self.weight, {})
         step, first = int(state.get("step", 0)), int(state.get(_WAIT_FROM, EXACT_AFTER))
-        if num_ids * _ROWS_PER_ID <= len(self.weight):
+        numbers = self.weight.numel()
+        if num_ids * (numbers // len(self.weight) + _PER_ID) * _PER_NUMBER <= numbers:
             return step >= first
         if _MOVED in state:
             state[_WAIT_FROM] = state["step"] + _STEPS_APART
