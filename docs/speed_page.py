@@ -135,7 +135,7 @@ def times(ratio: float) -> str:
 
 def house_section(lines: Sequence[Line]) -> list[str]:
     """Figures against the machine's own limits, the newest of each kind."""
-    newest = {(line["what"], line.get("cache"), line.get("model")): line for line in lines}
+    newest = {(line["what"], line.get("cache"), line.get("model"), line.get("table")): line for line in lines}
     told = [TOLD[what](line) for (what, *_), line in newest.items() if what in TOLD]
     head = [
         "## Against this machine's limits",
@@ -187,6 +187,10 @@ TOLD = {
         f"- A step of DeepFM with tables of {line['rows'] / 1e6:.0f} M rows and Adam over all of them: "
         f"{line['whole_ms']:.0f} ms where every row moves at every step, {line['waiting_ms']:.0f} where rows wait "
         f"until they are read, with the same weights; with lazy Adam, which has others, {line['lazy_ms']:.0f}."
+    ),
+    "waiting, most ids": lambda line: (
+        f"- Adam's step of a table of {line['table']} with {line['ids']:,} ids, the most for which its rows wait: "
+        f"{line['whole_ms']:.1f} ms where every row moves, {line['waiting_ms']:.1f} where they wait."
     ),
     "auc": lambda line: (
         f"- AUC of {line['rows'] / 1e6:.0f} M scores: {line['seconds']:.1f} s; "

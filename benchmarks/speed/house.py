@@ -4,7 +4,8 @@
 
 dense: FLOP/s of the dense part of DCN-V2, forward and backward, beside those of one product of matrices.
 tables: a training step with tables of 10 M rows beside one with 1 M, in turn.
-waiting: a step of Adam over 5 M rows, all moved at once, then with rows that wait, and one of lazy Adam, in turn.
+waiting: a step of Adam over 5 M rows, all moved at once, then with rows that wait, and one of lazy Adam, in turn; then
+    steps with as many ids as rows still wait for, over tables from the smallest of that kind on.
 auc: AUC of 10 M scores, beside scikit-learn's.
 again: seconds to the first training step where the files' rows are kept from an earlier run, imports included.
 compile: start to end with an empty and with a filled cache of compiled code, beside not compiled.
@@ -28,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -37,10 +38,11 @@ from crossfield.files import append_line
 from crossfield.late import EXACT_AFTER
 from crossfield.layers.cross_deep import CrossDeep
 from crossfield.layers.cross_v2 import CrossNetV2
+from crossfield.layers.embedding import EmbeddingArena
 from crossfield.layers.mlp import MLP
 from crossfield.metrics import auc
 from crossfield.models import CATALOGUE
-from crossfield.optim import OptimConfig, build_optimizers
+from crossfield.optim import OptimConfig, Optimizers, build_optimizers
 from crossfield.schema import Field, ModelSchema
 
 HERE = Path(__file__).parent
@@ -94,6 +96,48 @@ def waiting(given: argparse.Namespace) -> Iterator[Line]:
     steps = [_steps(5_000_000, optimizer=name, defers=defers) for name, defers in kinds]
     whole, waits, lazy = _in_turn(steps)
     yield {"what": "waiting", "rows": 5_000_000, "whole_ms": whole, "waiting_ms": waits, "lazy_ms": lazy}
+    for dim, num_rows, num_ids in MOST_IDS:
+        whole, waits = _in_turn([_lookups(dim, num_rows, num_ids, defers=defers) for defers in (False, True)])
+        yield {
+            "what": "waiting, most ids",
+            "table": f"{num_rows:,} x {dim}",
+            "ids": num_ids,
+            "whole_ms": whole,
+            "waiting_ms": waits,
+        }
+
+
+MOST_IDS = (
+    (16, 131_072, 4_096),
+    (16, 1_000_000, 31_250),
+    (64, 32_768, 1_638),
+    (64, 500_000, 25_000),
+    (256, 8_192, 481),
+    (256, 100_000, 5_882),
+)
+"""Width and rows of a table, and the ids of a step up to which its rows wait."""
+
+
+def _lookups(dim: int, num_rows: int, num_ids: int, *, defers: bool) -> Iterator[None]:
+    """Training steps of one table and nothing else, any row as likely as any other."""
+    torch.manual_seed(0)
+    arena = EmbeddingArena([num_rows], dim)
+    optimizers = build_optimizers(arena, OptimConfig.of({"optimizer": "adam"}))
+    if defers:
+        optimizers.defer(arena)
+    while True:
+        loss = arena(torch.randint(num_rows, (num_ids, 1))).square().mean()
+        _update(optimizers, loss)
+        yield
+
+
+def _update(optimizers: Optimizers, loss: Tensor) -> None:
+    optimizers.zero_grad()
+    loss.backward()
+    optimizers.step()
+    for state in optimizers.parts["embedding"].optimizer.state.values():
+        if "step" in state:  # Adam's: rows wait only after many steps, and these are like later ones
+            state["step"].clamp_(min=EXACT_AFTER)
 
 
 def _in_turn(makers: Sequence[Iterator[None]]) -> list[float]:
@@ -127,12 +171,7 @@ def _steps(
         batch = Batch(torch.randn(BATCH_ROWS, 13), torch.from_numpy(one))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = model(batch).square().mean()
-        optimizers.zero_grad()
-        loss.backward()
-        optimizers.step()
-        if defers:  # rows wait only after many steps: these are like later ones
-            for state in optimizers.parts["embedding"].optimizer.state.values():
-                state["step"].clamp_(min=EXACT_AFTER)
+        _update(optimizers, loss)
         yield
 
 
