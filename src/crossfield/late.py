@@ -46,7 +46,9 @@ class IdleAdam:
         floor = self.floors[at] - (BETA1 / BETA2) ** missed * self.floors[end]
         floor = torch.where(missed > 0, eps * floor / total, eps)  # a row that missed nothing does not move
         moved = square.sqrt().add_(_column(floor, square)).reciprocal_().mul_(mean).mul_(_column(total, mean))
-        mean.mul_(_column(BETA1**missed, mean))
+        left = torch.where(missed < _FORGOTTEN, BETA1**missed, 0.0)
+        # PERF: what is left of m would soon be below 1e-38, which a CPU computes with many times as slowly.
+        mean.mul_(_column(left, mean))
         square.mul_(_column(BETA2**missed, square))
         return moved
 

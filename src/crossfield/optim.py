@@ -72,6 +72,14 @@ _PER_NUMBER = 16
 """Numbers of a table for each that a lookup reads, from which on they do."""
 _PER_ID = 16
 """Numbers whose step takes as long as finding one id's row."""
+_CLEAR_EVERY = 100
+_NOTHING = {"exp_avg": 1e-28, "exp_avg_sq": 1e-33}
+"""Moments of Adam closer to 0 are made 0 once in so many steps: a weight would move by less than it is rounded to, and
+√v is as little beside ε.
+
+PERF: without a gradient m is below 1e-38 after 800 steps, and with such numbers a CPU takes 24 times as long for Adam's
+step of a weight: GMF with 64 factors, 255 rows a step, 4.1 ms a step. In 100 steps m falls to 3e-33 at most.
+"""
 
 
 _load_groups = _unwrapped(torch.optim.Optimizer.load_state_dict)
@@ -186,6 +194,11 @@ class Adam(QuickOptimizer):
             eps=group["eps"],
             maximize=False,
         )
+        for state in states:
+            if state["step"].is_cpu and int(state["step"]) % _CLEAR_EVERY == 0:
+                for name, nothing in _NOTHING.items():
+                    moment = here(state[name])
+                    moment.masked_fill_(moment.abs() < nothing, 0.0)
 
     def _state_of(self, weight: Tensor, fused: bool) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state[weight]
