@@ -523,6 +523,25 @@ def test_a_step_with_many_ids_moves_whole_tables_and_some_steps_later_rows_wait_
     assert late.arena.weight.grad is not None and not late.arena.weight.grad.is_sparse
 
 
+def test_moments_of_rows_without_a_gradient_never_become_numbers_that_a_cpu_is_slow_with() -> None:
+    torch.manual_seed(0)
+    mine = nn.Parameter(torch.randn(5, DIM))
+    theirs = nn.Parameter(mine.detach().clone())
+    adam, reference = Adam([mine], 0.01), torch.optim.Adam([theirs], 0.01, fused=True)
+    smallest = torch.finfo(torch.float32).smallest_normal
+    for step in range(2_000):
+        mine.grad = torch.zeros_like(mine)
+        if step < 10:
+            mine.grad[:2] = torch.randn(2, DIM)  # and none from then on
+        mine.grad[2] = torch.randn(DIM)
+        theirs.grad = mine.grad.clone()
+        adam.step()
+        reference.step()
+        assert all(((one == 0) | (one.abs() >= smallest)).all() for one in adam.state[mine].values())
+    assert torch.equal(mine, theirs), "what is cleared has moved nothing for long"
+    assert not ((kept := reference.state[theirs]["exp_avg"]) == 0)[:2].all() and (kept[:2].abs() < smallest).all()
+
+
 def test_a_dense_gradient_after_sparse_ones_finds_all_rows_where_they_have_to_be() -> None:
     mine, theirs = table(), table()
     adam, reference = Adam([mine], 0.01), torch.optim.Adam([theirs], 0.01)

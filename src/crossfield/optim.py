@@ -194,11 +194,10 @@ class Adam(QuickOptimizer):
             eps=group["eps"],
             maximize=False,
         )
-        for state in states:
-            if state["step"].is_cpu and int(state["step"]) % _CLEAR_EVERY == 0:
-                for name, nothing in _NOTHING.items():
-                    moment = here(state[name])
-                    moment.masked_fill_(moment.abs() < nothing, 0.0)
+        step = states[0]["step"]
+        if step.is_cpu and int(step) % _CLEAR_EVERY == 0:
+            for state in states:
+                _clear(state)
 
     def _state_of(self, weight: Tensor, fused: bool) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state[weight]
@@ -206,6 +205,12 @@ class Adam(QuickOptimizer):
             state["step"] = torch.zeros((), device=weight.device if fused else "cpu")
             state |= {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
         return state
+
+
+def _clear(state: Mapping[str, Tensor]) -> None:
+    for name, nothing in _NOTHING.items():
+        moment = here(state[name])
+        moment.masked_fill_(moment.abs() < nothing, 0.0)
 
 
 class RowOptimizer(QuickOptimizer):
