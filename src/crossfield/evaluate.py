@@ -198,7 +198,7 @@ def rank_candidates(
     is_self = (negatives == positives[:, None]) & (negatives >= FIRST)
     counted = ~is_self & (_is_first(negatives) | (negatives < FIRST)) if merge_duplicates else ~is_self
     items = np.column_stack([positives, negatives])
-    scores = scorer_of(model, entities).lists(users, items).cpu().numpy()
+    scores = _orderly(scorer_of(model, entities).lists(users, items))
     ranks = metrics.rank_among_negatives(scores[:, 0], scores[:, 1:], counted=counted, ties=ties)
     return {
         "n": len(users),
@@ -333,13 +333,19 @@ def _rank_in_catalogue(
     columns, is_known = _columns(entities.items, items)
     better, tied, num_candidates = np.full(len(items), np.inf), np.zeros(len(items)), np.zeros(len(users))
     for part, block_scores in _catalogue_blocks(model, entities, users, block=block):
-        scores = block_scores.cpu().numpy()
+        scores = _orderly(block_scores)
         candidates = scores != -np.inf
         num_candidates[part] = np.count_nonzero(candidates, axis=1)
         mine = np.flatnonzero((lists >= part.start) & (lists < part.stop) & is_known)
         ranks = metrics.rank_targets(scores, candidates, lists[mine] - part.start, columns[mine])
         better[mine], tied[mine] = ranks.better, ranks.tied
     return Ranks(better, tied, lists), num_candidates
+
+
+def _orderly(scores: Tensor) -> NDArray[Any]:
+    """Scores on the host, NaN where they overflow: whether a sum of such terms is NaN or infinite is up to the CPU."""
+    found: NDArray[Any] = scores.cpu().numpy()
+    return np.where(found == np.inf, np.nan, found)
 
 
 def _columns(catalogue: NDArray[Any], items: NDArray[Any]) -> tuple[Ids, Mask]:
