@@ -42,7 +42,7 @@ def test_rows_stand_by_value_with_their_verdicts() -> None:
     )
     assert page.index("| fm |") < page.index("| new |") and "| new | 1 of 2 | 0.70000 | 0.10000 | - | - | - |" in page
     assert "**1 of 1 comparable rows match or are above the published value**: 1 within the margin of 0.01" in page
-    assert "1 more are still to be run." in page and "Made up." in page
+    assert "1 more is still to be run." in page and "Made up." in page
     assert "Not run here: dnn." in page
 
 

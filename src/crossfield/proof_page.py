@@ -140,7 +140,7 @@ def _summary(table: Table, runs: Mapping[str, Sequence[Line]]) -> str:
         f"{said['above']} above."
     )
     if left := len(counted) - len(pairs):
-        told += f" {left} more are still to be run."
+        told += f" {left} more {'is' if left == 1 else 'are'} still to be run."
     if len(pairs) >= _ENOUGH_TO_RANK:
         order = rank_correlation([spread.mean for spread, _ in pairs], [value for _, value in pairs])
         told += f" Spearman's rank correlation of our means with the published values: {order:.2f}."
