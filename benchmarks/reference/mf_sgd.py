@@ -21,17 +21,21 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from crossfield import metrics
 from crossfield.data.public import load_public
 from crossfield.files import append_line
+
+Ids = NDArray[np.int32]
+Floats = NDArray[np.float32]
 
 RESULTS = Path(__file__).parents[1] / "results" / "ncf-mf-sgd.jsonl"
 WIDTH, STD, LR, L2, NEGATIVES, EPOCHS, EVERY = 191, 0.1, 0.002, 0.005, 8, 256, 8
 
 
 @njit
-def draw(pairs, seen, is_unseen_only, seed):  # type: ignore[no-untyped-def]
+def draw(pairs: Ids, seen: NDArray[np.bool_], is_unseen_only: bool, seed: int) -> Ids:
     """Examples [n (1 + NEGATIVES), 3] of an epoch in random order: user, item, label."""
     np.random.seed(seed)
     examples = np.empty((len(pairs) * (1 + NEGATIVES), 3), np.int32)
@@ -43,15 +47,12 @@ def draw(pairs, seen, is_unseen_only, seed):  # type: ignore[no-untyped-def]
             while is_unseen_only and seen[user, item]:
                 item = np.random.randint(seen.shape[1])
         examples[place, 0], examples[place, 1], examples[place, 2] = user, item, is_positive
-    for last in range(len(examples) - 1, 0, -1):
-        other = np.random.randint(last + 1)
-        for column in range(3):
-            examples[last, column], examples[other, column] = examples[other, column], examples[last, column]
+    np.random.shuffle(examples)
     return examples
 
 
 @njit(fastmath=True)
-def step_through(examples, bias, user_biases, item_biases, p, q):  # type: ignore[no-untyped-def]
+def step_through(examples: Ids, bias: Floats, user_biases: Floats, item_biases: Floats, p: Floats, q: Floats) -> None:
     """A step for every example: w += η ((y - σ(ŷ)) ∂ŷ/∂w - λ w)."""
     lr, l2 = np.float32(LR), np.float32(L2)
     for user, item, label in examples:
