@@ -69,8 +69,8 @@ def bring_up_to_date(texts: Mapping[Path, str], gone: Sequence[Path] = ()) -> No
 
 
 def measured_json() -> str:
-    """Means over seeds of every row of the tables that was run as it is now, for the models' pages."""
-    tables = [Table.read(name) for name in table_names()]
+    """Means over seeds of every row of the tables that was run as it is now, for the models' pages; no experiments."""
+    tables = [table for name in table_names() if not (table := Table.read(name)).spec.experiment]
     found = [one for table in tables for row in table.rows if (one := measured_row(table, row)) is not None]
     return "[\n" + ",\n".join(json.dumps(one) for one in found) + "\n]\n"
 

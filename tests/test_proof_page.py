@@ -46,6 +46,15 @@ def test_rows_stand_by_value_with_their_verdicts() -> None:
     assert "Not run here: dnn." in page
 
 
+@pytest.mark.parametrize("is_experiment", [True, False])
+def test_rows_of_an_experiment_have_verdicts_and_are_not_counted(is_experiment: bool) -> None:
+    found = table(experiment=is_experiment)
+    best = {"best_on_test": {"epoch": 0, "auc": 0.8, "log_loss": 0.1}}
+    page = proof_page([found], {"clicks": [line(found, "fm", 0, 0.8, **best)]})
+    assert "| 0.80000 | +0.00000 | matches |" in page and "best **on the test part**" in page
+    assert ("1 of 1 comparable rows" in page, "1 of 1 match" in page) == (not is_experiment, not is_experiment)
+
+
 def test_a_row_says_how_many_of_its_seeds_are_still_to_be_run() -> None:
     found = table(seeds=3)
     lines = [line(found, "fm", seed, 0.8) for seed in range(2)] + [line(found, "dnn", seed, 0.9) for seed in range(4)]

@@ -81,6 +81,8 @@ class TableSpec(Config):
     """Where expected values come from, unless a row says otherwise."""
     seeds: int = Field(ge=1)
     """Runs per row."""
+    experiment: bool = False
+    """Rows that look for causes, on the test part too: none counts as a result."""
     full_ranking: bool = False
     """Also rank the whole catalogue where the protocol ranks among a few negatives."""
     compare: str | None = None

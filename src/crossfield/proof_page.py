@@ -27,7 +27,8 @@ Published tables, run again: numbers, counts and verdicts are drawn by `crossfie
 lines in `benchmarks/results/` alone, texts and notes are written by hand. A row is one command,
 `crossfield reproduce TABLE ROW`; a run whose line is there already is skipped (`--results` and `--work` name another
 place to run it all anew), one that was stopped goes on. Epochs and settings are chosen on validation rows or not at
-all, never on test rows.
+all, never on test rows, but in experiments, which look for the causes of differences: their rows are not counted, and
+stand on no model's page.
 
 **Verdicts are by rule.** With several seeds a row *matches* where the published value lies inside the 95 % interval for
 one more run of ours (mean ± t s √(1 + 1/n), s the standard deviation over the n seeds), or differs from our mean by no
@@ -126,7 +127,7 @@ def _run_with(runs: Mapping[str, Sequence[Line]]) -> str:
 def _summary(table: Table, runs: Mapping[str, Sequence[Line]]) -> str:
     """How many rows reach the published value and by what, and whether models come in the published order."""
     first, margin = table.spec.metrics[0], table.spec.margin
-    counted = [row for row in table.rows if is_comparable(row, first)]
+    counted = [row for row in table.rows if is_comparable(row, first) and not table.spec.experiment]
     pairs = [(_spread(runs[row.name], first), row.spec.expected[first]) for row in counted if runs[row.name]]
     if not pairs:
         return ""
@@ -196,9 +197,9 @@ def picked_on_test(table: Table, rows: Sequence[Row], runs: Mapping[str, Sequenc
         return []
     said_of = [one for *_, one in cells if one != "-"]
     reached = sum("below" not in one for one in said_of)
+    count = "" if table.spec.experiment else f" ({reached} of {len(said_of)} match or are above)"
     return [
-        "The same runs as the papers report theirs, at the epoch that was best **on the test part** "
-        f"({reached} of {len(said_of)} match or are above):",
+        f"The same runs as the papers report theirs, at the epoch that was best **on the test part**{count}:",
         markdown_table(("row", "n", *metrics, f"published {first}", "verdict"), cells),
     ]
 
